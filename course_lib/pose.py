@@ -1,0 +1,108 @@
+"""The nouns of the course: an estimate is a `Pose`, a true person a `Person`, a picture with people a `Scene`.
+
+Models answer with poses, data sets give scenes, training eats batches. Coordinates follow `geometry.py`: x right,
+y down, the picture's top left *corner* is (0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from course_lib.errors import CourseError
+from course_lib.skeletons import Skeleton
+
+UNLABELLED, HIDDEN, VISIBLE = 0, 1, 2  # the three values of `visible`, as in COCO
+
+
+@dataclass
+class Pose:
+    """One estimated person. K joints."""
+
+    joints: Tensor  # (K, 2) x, y in pixels of the picture it was estimated on
+    scores: Tensor  # (K,) confidence of each joint, comparable within one model only
+    skeleton: Skeleton
+    score: float = 1.0  # confidence of the whole person; ranks people in AP
+    box: Tensor | None = None  # (4,) x0, y0, x1, y1 the person was looked for in
+
+    def moved(self, joints: Tensor) -> Pose:
+        """The same pose with its joints elsewhere."""
+        return replace(self, joints=joints)
+
+
+@dataclass
+class Person:
+    """One true person. What a data set does not know stays None."""
+
+    joints: Tensor  # (K, 2) x, y; anything where visible is 0
+    visible: Tensor  # (K,) 0 unlabelled, 1 labelled but hidden, 2 visible
+    skeleton: Skeleton
+    box: Tensor | None = None  # (4,) x0, y0, x1, y1
+    area: float | None = None  # segment area in pixels, which OKS calls s^2
+    mask: Tensor | None = None  # (H, W) bool, the visible segment
+    head_box: Tensor | None = None  # (4,) the head rectangle that PCKh measures with
+    joints3d: Tensor | None = None  # (K, 3) millimetres, camera coordinates
+    crowd: bool = False  # a group labelled as one region (COCO's iscrowd)
+    ignore: bool = False  # neither a hit nor a miss in AP
+
+
+@dataclass
+class Scene:
+    """A picture and the people in it."""
+
+    image: Tensor  # (3, H, W) float in [0, 1]
+    people: list[Person]
+    id: int | str = 0
+    meta: dict = field(default_factory=dict)  # file name, action, camera: whatever else is known
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+@dataclass
+class Batch:
+    """B crops with one person each, the form in which single-person networks are trained."""
+
+    images: Tensor  # (B, 3, H, W) float in [0, 1]
+    joints: Tensor  # (B, K, 2) in the crops' pixels
+    visible: Tensor  # (B, K) 0, 1, 2
+    skeleton: Skeleton
+
+    def __post_init__(self) -> None:
+        shapes = (tuple(self.images.shape), tuple(self.joints.shape), tuple(self.visible.shape))
+        count, joints = len(self.images), len(self.skeleton)
+        if self.images.ndim != 4 or shapes[1:] != ((count, joints, 2), (count, joints)):
+            raise CourseError(
+                f"a batch of skeleton '{self.skeleton.name}' needs images (B, 3, H, W), joints (B, {joints}, 2) and "
+                f"visible (B, {joints}); got {shapes[0]}, {shapes[1]}, {shapes[2]}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the crops."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device | str, **options) -> Batch:
+        """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, **options))
+
+    def __getitem__(self, which: slice | Tensor) -> Batch:
+        return self._each(lambda tensor: tensor[which])
+
+    def _each(self, function) -> Batch:
+        return Batch(function(self.images), function(self.joints), function(self.visible), self.skeleton)
+
+    @staticmethod
+    def cat(batches: list[Batch]) -> Batch:
+        """Several batches as one."""
+        if not batches:
+            raise CourseError("there are no batches to put together")
+        parts = [torch.cat([getattr(b, name) for b in batches]) for name in ("images", "joints", "visible")]
+        return Batch(*parts, batches[0].skeleton)
