@@ -41,10 +41,14 @@ def compose(first: Tensor, then: Tensor) -> Tensor:
     return torch.cat([linear, shift], dim=-1)
 
 
+def _determinant(matrix: Tensor) -> Tensor:
+    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
+
+
 def invert(matrix: Tensor) -> Tensor:
     """The map back. A map that flattens the plane (zero scale) has none and is refused."""
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
-    determinant = a * d - b * c
+    determinant = _determinant(matrix)
     if bool((determinant == 0).any()):
         raise CourseError("an affine map with zero determinant cannot be inverted (a scale or a box side is zero)")
     linear = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2)) / determinant[..., None, None]
@@ -107,9 +111,7 @@ def _checked(box: Tensor) -> Tensor:
     sides = box[..., 2:] - box[..., :2]
     if not bool(torch.isfinite(box).all()) or bool((sides <= 0).any()):
         bad = box.reshape(-1, 4)[(~(torch.isfinite(box).all(-1) & (sides > 0).all(-1))).reshape(-1)][0]
-        raise CourseError(
-            f"a box must be finite with x0 < x1 and y0 < y1; got {[round(v, 2) for v in bad.tolist()]}"
-        )
+        raise CourseError(f"a box must be finite with x0 < x1 and y0 < y1; got {[round(v, 2) for v in bad.tolist()]}")
     return box
 
 
@@ -158,7 +160,7 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], fill: float = 0.
     averaged down by whole factors, so that fine texture does not alias.
     """
     height, width = size
-    shrink = float(torch.linalg.det(matrix[..., :2].double()).abs().amax().clamp(min=1e-12)) ** -0.5
+    shrink = float(_determinant(matrix).abs().amax().clamp(min=1e-12)) ** -0.5
     factor = max(1, min(int(shrink), images.shape[-2], images.shape[-1]))
     if factor > 1:
         whole = (images.shape[-2] // factor * factor, images.shape[-1] // factor * factor)
@@ -172,10 +174,13 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], fill: float = 0.
         indexing="ij",
     )
     points = apply(back, torch.stack([xs, ys], dim=-1).reshape(1, -1, 2))
-    # grid_sample's align_corners=False is this very convention, rescaled to [-1, 1]
-    grid = points / points.new_tensor([images.shape[-1], images.shape[-2]]) * 2 - 1
-    grid = grid.unflatten(1, (height, width)).to(images.dtype)
-    return F.grid_sample(images - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + fill
+    extent = points.new_tensor([images.shape[-1], images.shape[-2]])
+    inside = ((points >= 0) & (points <= extent)).all(-1).unflatten(1, (height, width))[:, None]  # (B, 1, *size)
+    # grid_sample's align_corners=False is this very convention, rescaled to [-1, 1]. Its own zero padding would fade the
+    # outermost half pixel of the picture, so the border is extended and then cut off.
+    grid = (points / extent * 2 - 1).unflatten(1, (height, width)).to(images.dtype)
+    sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.where(inside, sampled, fill)
 
 
 def crop(image: Tensor, boxes: Tensor, size: tuple[int, int], padding: float = 1.25) -> tuple[Tensor, Tensor]:

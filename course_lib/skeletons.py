@@ -144,8 +144,8 @@ MPII = _build(
 COCO = _build(
     "coco",
     _COCO_JOINTS,
-    "nose-*eye right_eye-left_eye *eye-*ear *ear-*shoulder right_shoulder-left_shoulder *shoulder-*elbow *elbow-*wrist *shoulder-*hip "
-    "right_hip-left_hip *hip-*knee *knee-*ankle",
+    "nose-*eye right_eye-left_eye *eye-*ear *ear-*shoulder right_shoulder-left_shoulder *shoulder-*elbow "
+    "*elbow-*wrist *shoulder-*hip right_hip-left_hip *hip-*knee *knee-*ankle",
     torso=("left_shoulder", "right_hip"),
     head=None,
     pcp=_PCP_STICKS,
@@ -185,9 +185,7 @@ _MIDPOINTS = {
 }
 
 
-def convert(
-    joints: Tensor, visible: Tensor, source: str | Skeleton, target: str | Skeleton
-) -> tuple[Tensor, Tensor]:
+def convert(joints: Tensor, visible: Tensor, source: str | Skeleton, target: str | Skeleton) -> tuple[Tensor, Tensor]:
     """Reorders joints (..., K, D) and visible (..., K) from one layout to another, where joints allow.
 
     A joint the source has by name is copied. Pelvis, thorax and BODY-18's neck are made as midpoints of labelled hips
@@ -203,9 +201,10 @@ def convert(
     new_visible = visible.new_zeros(*visible.shape[:-1], len(target))
     for k, name in enumerate(target.joints):
         middle = _MIDPOINTS.get(name)
-        if name == "neck" and "body18" in (source.name, target.name) and source.name != target.name:
+        foreign_neck = name == "neck" and (source.name == "body18") != (target.name == "body18")
+        if foreign_neck and target.name == "body18":
             middle = _MIDPOINTS["thorax"]
-        if name in source.joints and not (name == "neck" and middle):
+        if name in source.joints and not foreign_neck:
             at = source.index(name)
             new_joints[..., k, :], new_visible[..., k] = joints[..., at, :], visible[..., at]
         elif middle and all(joint in source.joints for joint in middle):

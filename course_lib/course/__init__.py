@@ -1,0 +1,1 @@
+"""Running the whole course in batch: lessons, their report, the leaderboard, and the committed notebooks' upkeep."""

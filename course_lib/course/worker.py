@@ -1,0 +1,68 @@
+"""The process that runs one lesson: `python -m course_lib.course.worker job.json`.
+
+A process of its own, so that whatever happens to it happens to this lesson only. It executes the notebook with
+papermill, makes a web page of what came out, and writes `status` and `message` to the job's result file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from course_lib.course import notebooks, pages
+
+PASSED, FAILED, DIED, SLOW = "passed", "failed", "kernel died", "too slow"
+
+
+def main(job_file: str) -> None:
+    """Runs the job and never raises for what the notebook did."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    status, message = _run(job)
+    copy = Path(job["copy"])
+    if copy.exists():
+        page = pages.lesson_page(nbformat.read(copy, as_version=4), copy.stem)
+        Path(job["page"]).write_text(page, encoding="utf-8")
+    Path(job["result"]).write_text(json.dumps({"status": status, "message": message}), encoding="utf-8")
+
+
+def _run(job: dict) -> tuple[str, str]:
+    try:
+        papermill.execute_notebook(
+            job["notebook"],
+            job["copy"],
+            parameters=job["parameters"],
+            kernel_name=notebooks.KERNEL,
+            cwd=job["folder"],
+            progress_bar=False,
+            start_timeout=120,
+            execution_timeout=job["seconds"],
+        )
+    except PapermillExecutionError as error:
+        return FAILED, f"cell {error.cell_index + 1} raised {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        return DIED, f"the kernel died in {_unfinished(job)}; too little memory is the usual reason"
+    except CellTimeoutError:
+        return SLOW, f"{_unfinished(job)} took longer than {job['seconds']:.0f} s"
+    except Exception as error:  # a damaged notebook, no kernel, no disk space: this lesson's failure, told in its row
+        return FAILED, f"{type(error).__name__}: {error}"
+    return PASSED, ""
+
+
+def _unfinished(job: dict) -> str:
+    """The cell that was running, from the copy papermill had saved when it started."""
+    copy = Path(job["copy"])
+    cells = nbformat.read(copy, as_version=4).cells if copy.exists() else []
+    for number, cell in enumerate(cells, 1):
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("status") in ("running", "failed"):
+            return f"cell {number}"
+    return "a cell"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""Where people come from: the synthetic world, and later the public data sets."""

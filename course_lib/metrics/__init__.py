@@ -1,0 +1,100 @@
+"""Every number the field reports, each with its conventions as named arguments and the official ones as
+defaults.
+
+    single_person(poses, people)    one pose a person: PCK, PCKh, PCP, AUC, mean error
+    keypoint_ap(poses, scenes)      any number of people a picture: COCO's ten numbers
+    pckh_map(poses, scenes)         the same pictures by DeepCut's and PoseTrack's rules
+
+Rules that hold everywhere (what is labelled, what a missing estimate is, that nothing is ever NaN) stand in
+`marks.py`.
+"""
+
+from course_lib.metrics.ap import (
+    COCO_AREAS,
+    COCO_MAX_ESTIMATES,
+    COCO_RECALLS,
+    COCO_THRESHOLDS,
+    Estimates,
+    KeypointScores,
+    Truths,
+    evaluate,
+)
+from course_lib.metrics.crowd import JointAnswers, all_point_ap, joint_groups, pckh_answers, pckh_map
+from course_lib.metrics.keypoint_ap import coco_keypoint_ap, evaluate_keypoints, keypoint_ap
+from course_lib.metrics.marks import Marks, distances, within
+from course_lib.metrics.oks import oks, oks_matrix, oks_radius
+from course_lib.metrics.pck import (
+    auc,
+    columns,
+    head_size,
+    normalised_errors,
+    pck,
+    pck_curve,
+    pckh,
+    pdj,
+    reference_size,
+)
+from course_lib.metrics.pcp import pcp, stick_names, sticks
+from course_lib.metrics.summary import single_person
+from course_lib.metrics.three_d import (
+    align_similarity,
+    auc3d,
+    joint_errors_3d,
+    mpjpe,
+    mpjve,
+    n_mpjpe,
+    pa_mpjpe,
+    pck3d,
+)
+from course_lib.metrics.tolerance import tolerance
+from course_lib.metrics.tracking import Frame, Tracking, mota
+
+__all__ = [
+    "COCO_AREAS",
+    "COCO_MAX_ESTIMATES",
+    "COCO_RECALLS",
+    "COCO_THRESHOLDS",
+    "Estimates",
+    "Frame",
+    "JointAnswers",
+    "KeypointScores",
+    "Marks",
+    "Tracking",
+    "Truths",
+    "align_similarity",
+    "all_point_ap",
+    "auc",
+    "auc3d",
+    "coco_keypoint_ap",
+    "columns",
+    "distances",
+    "evaluate",
+    "evaluate_keypoints",
+    "head_size",
+    "joint_errors_3d",
+    "joint_groups",
+    "keypoint_ap",
+    "mota",
+    "mpjpe",
+    "mpjve",
+    "n_mpjpe",
+    "normalised_errors",
+    "oks",
+    "oks_matrix",
+    "oks_radius",
+    "pa_mpjpe",
+    "pck",
+    "pck3d",
+    "pck_curve",
+    "pckh",
+    "pckh_answers",
+    "pckh_map",
+    "pcp",
+    "pdj",
+    "reference_size",
+    "single_person",
+    "stick_names",
+    "sticks",
+    "tolerance",
+    "within",
+]

@@ -1,0 +1,95 @@
+"""OKS, object keypoint similarity: COCO's answer to "how alike are two poses?", between 0 and 1.
+
+    OKS = mean over labelled joints of  exp( -d_i^2 / (2 s^2 k_i^2) ),    s^2 = segment area,  k_i = 2 sigma_i
+
+sigma_i is how far human annotators scatter at joint i, in units of s: an error of one sigma scores exp(-1/8)
+= 0.8825. The classic bug is k_i = sigma_i. The area is that of the person's *segment*, not of the box. Hidden
+joints count like visible ones; unlabelled joints, and what the system says about visibility, do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib.errors import CourseError
+from course_lib.metrics.marks import exact, labelled_joints
+from course_lib.skeletons import Skeleton, get
+
+Sigmas = str | Skeleton | Sequence[float] | Tensor
+TINY = float(np.spacing(1))  # what the official code adds to an area, so that zero does not divide
+
+
+def sigmas_of(sigmas: Sigmas) -> Tensor:
+    """The K sigmas (K,) of a skeleton, by name or itself; numbers pass through."""
+    values = exact(get(sigmas).sigmas if isinstance(sigmas, str | Skeleton) else sigmas)
+    if values.ndim != 1 or not bool((values > 0).all()):
+        raise CourseError("sigmas must be one positive number for each joint")
+    return values
+
+
+def oks(
+    estimated: Tensor,
+    true: Tensor,
+    visible: Tensor,
+    area: Tensor | float,
+    sigmas: Sigmas = "coco",
+    boxes: Tensor | None = None,
+) -> Tensor:
+    """OKS (...) of estimated (..., K, 2) and true (..., K, 2), visible (..., K), area (...), all broadcast.
+
+    A person with no labelled joint is compared by its box (..., 4): each estimated joint's distance to the
+    box grown by its own width and height on every side, 0 inside, over all K joints. Without boxes the answer
+    is 0. An estimated joint that is not finite adds 0.
+    """
+    estimated, true, area, sigmas = exact(estimated), exact(true), exact(area), sigmas_of(sigmas)
+    labelled = labelled_joints(true, visible)
+    if estimated.shape[-2:] != (len(sigmas), 2) or true.shape[-2:] != (len(sigmas), 2):
+        raise CourseError(
+            f"OKS with {len(sigmas)} sigmas needs joints (..., {len(sigmas)}, 2); got {tuple(estimated.shape)} and "
+            f"{tuple(true.shape)}"
+        )
+    if not bool((area >= 0).all()):
+        raise CourseError(f"a person's area must be 0 or more; got {area.flatten()[~(area >= 0).flatten()][0]:g}")
+    offset = estimated - true
+    nobody = ~labelled.any(-1)  # (...)
+    if boxes is not None and bool(nobody.any()):
+        which = nobody.expand(offset.shape[:-2])
+        joints, box = estimated.expand_as(offset)[which], exact(boxes).expand(*which.shape, 4)[which]
+        offset[which] = _outside(joints, box)
+        labelled = labelled | nobody[..., None]
+    square = offset[..., 0] ** 2 + offset[..., 1] ** 2  # (..., K)
+    exponent = square / (2 * sigmas) ** 2 / (area[..., None] + TINY) / 2
+    alike = torch.where(labelled & exponent.isfinite(), torch.exp(-exponent), 0.0)
+    return alike.sum(-1) / labelled.sum(-1).clamp(min=1)
+
+
+def oks_matrix(
+    estimated: Tensor,
+    true: Tensor,
+    visible: Tensor,
+    area: Tensor,
+    sigmas: Sigmas = "coco",
+    boxes: Tensor | None = None,
+) -> Tensor:
+    """OKS of every estimate (D, K, 2) with every person (G, K, 2), visible (G, K), area (G,), boxes (G, 4): (D, G)."""
+    boxes = None if boxes is None else exact(boxes)[None]
+    return oks(exact(estimated)[:, None], exact(true)[None], visible[None], exact(area)[None], sigmas, boxes)
+
+
+def oks_radius(threshold: float, area: Tensor | float, sigmas: Sigmas = "coco") -> Tensor:
+    """How far off a joint alone scores `threshold`: r = 2 sigma s sqrt(-2 ln t). (..., K) pixels for area (...)."""
+    if not 0 < threshold <= 1:
+        raise CourseError(f"an OKS threshold lies above 0 and at most at 1; got {threshold}")
+    return 2 * sigmas_of(sigmas) * exact(area).sqrt()[..., None] * math.sqrt(-2 * math.log(threshold))
+
+
+def _outside(joints: Tensor, box: Tensor) -> Tensor:
+    """How far (..., K, 2) joints lie outside of the box (..., 4) grown threefold, along x and y."""
+    low, high = box[..., None, :2], box[..., None, 2:]
+    side = high - low
+    return (low - side - joints).clamp(min=0) + (joints - (low + side * 2)).clamp(min=0)

@@ -1,0 +1,78 @@
+"""The learned models by name: `names()` lists them, `create(name)` builds one, `load(name)` brings a trained one.
+
+>>> model = create("hourglass_course", stacks=1, width=32)
+>>> poses = model.estimate(image)                              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_lib.errors import CourseError, unknown_name
+
+if TYPE_CHECKING:
+    from course_lib.models.base import PoseModel
+    from course_lib.skeletons import Skeleton
+
+# name -> where its builder is; a module is imported when one of its models is asked for
+_BUILDERS = {
+    "hourglass": "course_lib.models.hourglass:hourglass",
+    "hourglass_course": "course_lib.models.hourglass:hourglass_course",
+}
+
+
+def names() -> list[str]:
+    """The models that `create` knows."""
+    return sorted(_BUILDERS)
+
+
+def create(name: str, skeleton: str | Skeleton | None = None, **options) -> PoseModel:
+    """Builds a model with fresh weights. Without a skeleton it gets its own usual one (`options(name)` tells).
+
+    What was asked for stays on the model as `model.name` and `model.options`, so that a checkpoint can build it again.
+    """
+    known = _options(name)
+    for option in options:
+        if option not in known or option == "skeleton":
+            own = ", ".join(key for key in known if key != "skeleton")
+            raise CourseError(f"model '{name}' has no option '{option}'; its options are {own}")
+    chosen = dict(options) if skeleton is None else {"skeleton": skeleton, **options}
+    model = _builder(name)(**chosen)
+    model.name, model.options = name, options
+    return model
+
+
+def options(name: str) -> dict[str, object]:
+    """A model's options with their defaults."""
+    return dict(_options(name))
+
+
+def load(name: str, path: str | Path | None = None) -> PoseModel:
+    """A trained model in eval mode: the shipped checkpoint called `name`, or the one in the file `path`."""
+    from course_lib import checkpoints, paths
+
+    file = Path(path) if path is not None else paths.checkpoint(name)
+    if not file.is_file():
+        shipped = ", ".join(sorted(entry.stem for entry in paths.CHECKPOINTS.glob("*.safetensors"))) or "none"
+        raise CourseError(
+            f"there is no checkpoint {file}; train one with `python -m course_lib train`, or take one that is shipped: "
+            f"{shipped}"
+        )
+    header = checkpoints.read_header(file)
+    model = create(header["model"], skeleton=header["skeleton"], **header["options"])
+    checkpoints.load_into(file, model)
+    return model.eval()
+
+
+def _builder(name: str):
+    if name not in _BUILDERS:
+        raise unknown_name("model", name, _BUILDERS)
+    module, builder = _BUILDERS[name].split(":")
+    return getattr(import_module(module), builder)
+
+
+def _options(name: str) -> dict[str, object]:
+    return {key: parameter.default for key, parameter in inspect.signature(_builder(name)).parameters.items()}

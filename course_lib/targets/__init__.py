@@ -1,0 +1,1 @@
+"""What networks are asked for and how their answers are read."""

@@ -1,0 +1,111 @@
+"""Everything that decides how a model is trained, as plain values, so that a run can be repeated and told about."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from course_lib.errors import CourseError, unknown_name
+from course_lib.training.augment import Augment
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one model. Vary one with `dataclasses.replace(recipe, batch=64)`."""
+
+    name: str
+    model: str  # a name that models.create knows
+    options: dict[str, Any] = field(default_factory=dict)  # what models.create gets besides
+    skeleton: str = "lsp"
+    data: dict[str, dict] = field(default_factory=lambda: {"synthetic": {}})  # source -> its settings
+    batch: int = 32
+    steps: int = 10_000
+    learning_rate: float = 1e-3  # the highest, at the end of the warm-up
+    warmup: int = 200  # steps
+    weight_decay: float = 0.01  # of weights, not of norms and biases
+    ema: float = 0.999  # decay of the averaged weights, which are the ones that count
+    clip: float = 1.0  # largest norm of the gradient
+    augment: Augment = field(default_factory=Augment)
+    seed: int = 0
+    precision: str = (
+        "auto"  # bf16 on GPUs that have it, else fp32; "bf16" asks for it on a CPU that has it too
+    )
+    channels_last: bool = True
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise CourseError(f"recipe '{self.name}': {name} must be above 0; got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise CourseError(f"recipe '{self.name}': ema must lie in [0, 1); got {self.ema}")
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe in words and numbers, as a training state remembers it."""
+        return asdict(self)
+
+    def difference(self, other: dict[str, Any]) -> str | None:
+        """The first field in which a remembered recipe differs, apart from `steps`; None where there is none."""
+        own = self.as_dict()
+        for one in fields(self):
+            if one.name != "steps" and own[one.name] != other.get(one.name):
+                return f"{one.name} was {other.get(one.name)!r} and is now {own[one.name]!r}"
+        return None
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "hourglass_course",  # ships with the course
+            model="hourglass_course",
+            batch=32,
+            steps=20_000,
+            learning_rate=2e-3,
+            warmup=300,
+            precision="bf16",
+        ),
+        Recipe(
+            "hourglass_live",  # trained before the learner's eyes in lesson 06
+            model="hourglass_course",
+            options={"stacks": 1, "width": 32},
+            batch=16,
+            steps=150,
+            learning_rate=3e-3,
+            warmup=10,
+            ema=0.95,
+            augment=Augment(geometry=0.0, patches=0),
+            precision="bf16",
+        ),
+        Recipe(
+            "hourglass",  # the paper's size, for a GPU
+            model="hourglass",
+            skeleton="mpii",
+            batch=32,
+            steps=100_000,
+            learning_rate=5e-4,
+            warmup=1000,
+            ema=0.9998,
+            augment=Augment(half_body=0.1),
+            compile=True,
+        ),
+    )
+}
+
+
+def names() -> list[str]:
+    """The recipes that `get` knows."""
+    return sorted(RECIPES)
+
+
+def get(name: str | Recipe) -> Recipe:
+    """A recipe by name; a Recipe passes through."""
+    if isinstance(name, Recipe):
+        return name
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES)
+    return RECIPES[name]

@@ -1,0 +1,52 @@
+"""The nouns: batches hold together, poses move without changing the original."""
+
+import pytest
+import torch
+
+from course_lib.errors import CourseError
+from course_lib.pose import Batch, Pose, Scene
+from course_lib.skeletons import COCO, LSP
+
+
+def batch(count=5):
+    images = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 3, 4, 6)
+    return Batch(images, torch.zeros(count, 14, 2), torch.full((count, 14), 2), LSP)
+
+
+def test_a_batch_is_sliced_counted_and_put_together():
+    whole = batch()
+    assert len(whole) == 5 and whole.size == (4, 6)
+    parts = [whole[:2], whole[torch.tensor([2, 3, 4])]]
+    assert [len(part) for part in parts] == [2, 3]
+    assert torch.equal(Batch.cat(parts).images, whole.images)
+    assert whole.to("cpu").skeleton is LSP and len(whole[:0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "joints", "visible", "skeleton"),
+    [
+        ((5, 3, 4, 6), (5, 14, 2), (5, 14), COCO),
+        ((3, 4, 6), (14, 2), (14,), LSP),
+        ((5, 3, 4, 6), (4, 14, 2), (5, 14), LSP),
+        ((5, 3, 4, 6), (5, 14, 3), (5, 14), LSP),
+        ((5, 3, 4, 6), (5, 14, 2), (5, 14, 1), LSP),
+    ],
+)
+def test_a_batch_whose_parts_do_not_fit_is_refused_with_the_shapes_it_needs(images, joints, visible, skeleton):
+    with pytest.raises(CourseError, match=rf"skeleton '{skeleton.name}' needs .*joints \(B, {len(skeleton)}, 2\)"):
+        Batch(torch.zeros(images), torch.zeros(joints), torch.zeros(visible), skeleton)
+
+
+def test_nothing_cannot_be_put_together():
+    with pytest.raises(CourseError, match="no batches"):
+        Batch.cat([])
+
+
+def test_a_moved_pose_leaves_the_old_one_alone():
+    pose = Pose(torch.zeros(14, 2), torch.ones(14), LSP, score=0.5)
+    moved = pose.moved(torch.ones(14, 2))
+    assert moved.score == 0.5 and float(moved.joints.sum()) == 28 and float(pose.joints.sum()) == 0
+
+
+def test_a_scene_knows_its_height_and_width():
+    assert Scene(torch.zeros(3, 7, 9), []).size == (7, 9)
