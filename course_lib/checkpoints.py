@@ -50,9 +50,7 @@ HEADER = {
 _KEY = "course"  # the one entry of the safetensors metadata that is ours
 
 
-def save(
-    path: str | Path, model: nn.Module, header: dict[str, Any], limit: int | None = None
-) -> dict[str, Any]:
+def save(path: str | Path, model: nn.Module, header: dict[str, Any], limit: int | None = None) -> dict[str, Any]:
     """Writes a model's weights and where they come from; returns the header as written.
 
     `header` answers every question of `HEADER`; what the model knows itself (its name, options and skeleton) and `code`
@@ -70,21 +68,17 @@ def save(
 def load_into(path: str | Path, model: nn.Module) -> dict[str, Any]:
     """Puts a checkpoint's weights into a model that was built with the same options; returns the header.
 
-    A file that is missing, cut short, tampered with, of another skeleton, of another model, or of other shapes is refused
-    in one sentence, and the model is then left as it was.
+    A file that is missing, cut short, tampered with, or of another skeleton, model or shape is refused in one sentence,
+    and the model is then left as it was.
     """
     path = Path(path)
     header, tensors = _read(path)
     _check_identity(path, header, model)
     own = model.state_dict()
     if missing := sorted(own.keys() - tensors.keys()):
-        raise CourseError(
-            f"{path} lacks {_some(missing)}, which the model has; was it built with other options?"
-        )
+        raise CourseError(f"{path} lacks {_some(missing)}, which the model has; was it built with other options?")
     if extra := sorted(tensors.keys() - own.keys()):
-        raise CourseError(
-            f"{path} has {_some(extra)}, which the model lacks; was it built with other options?"
-        )
+        raise CourseError(f"{path} has {_some(extra)}, which the model lacks; was it built with other options?")
     for name, value in own.items():
         if tensors[name].shape != value.shape:
             raise CourseError(
@@ -158,23 +152,17 @@ def _stored(name: str, value: Tensor, model: nn.Module) -> Tensor:
     if not value.is_floating_point():
         return value.clone()
     if not bool(torch.isfinite(value).all()):
-        raise CourseError(
-            f"'{name}' holds NaN or infinity, so this {type(model).__name__} is not worth saving"
-        )
+        raise CourseError(f"'{name}' holds NaN or infinity, so this {type(model).__name__} is not worth saving")
     half = value.half()
     is_parameter = name in dict(model.named_parameters(remove_duplicate=False))
     return half if is_parameter and bool(torch.isfinite(half).all()) else value.clone()
 
 
-def _write(
-    path: Path, tensors: dict[str, Tensor], header: dict[str, Any], limit: int | None
-) -> dict[str, Any]:
+def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], limit: int | None) -> dict[str, Any]:
     header = {key: value for key, value in header.items() if key != "digest"}
     for key, kind in HEADER.items():
         if not isinstance(header.get(key), kind):
-            raise CourseError(
-                f"a checkpoint's header needs '{key}' ({kind.__name__}); got {header.get(key)!r}"
-            )
+            raise CourseError(f"a checkpoint's header needs '{key}' ({kind.__name__}); got {header.get(key)!r}")
     try:
         datetime.fromisoformat(header["date"])
     except ValueError:
@@ -207,18 +195,14 @@ def _opened(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError, ValueError) as error:
-        raise CourseError(
-            f"{path} is cut short or not a safetensors file ({error}); fetch it again"
-        ) from error
+        raise CourseError(f"{path} is cut short or not a safetensors file ({error}); fetch it again") from error
 
 
 def _header_of(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
     try:
         header = json.loads((metadata or {})[_KEY])
     except (KeyError, ValueError):
-        raise CourseError(
-            f"{path} is no checkpoint of this course: it has no readable course header"
-        ) from None
+        raise CourseError(f"{path} is no checkpoint of this course: it has no readable course header") from None
     wrong = [key for key, kind in HEADER.items() if not isinstance(header.get(key), kind)]
     if wrong:
         raise CourseError(f"the header of {path} lacks {_some(wrong)}; fetch the file again")
@@ -229,8 +213,8 @@ def _check_identity(path: Path, header: dict[str, Any], model: nn.Module) -> Non
     skeleton = getattr(model, "skeleton", None)
     if skeleton and list(skeleton.joints) != header.get("joints", list(skeleton.joints)):
         raise CourseError(
-            f"{path} was trained for skeleton '{header['skeleton']}' ({len(header['joints'])} joints), but the model has "
-            f"'{skeleton.name}' ({len(skeleton)} joints)"
+            f"{path} was trained for skeleton '{header['skeleton']}' ({len(header['joints'])} joints), but the model "
+            f"has '{skeleton.name}' ({len(skeleton)} joints)"
         )
     name = getattr(model, "name", "")
     if name and name != header["model"]:

@@ -176,8 +176,8 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], fill: float = 0.
     points = apply(back, torch.stack([xs, ys], dim=-1).reshape(1, -1, 2))
     extent = points.new_tensor([images.shape[-1], images.shape[-2]])
     inside = ((points >= 0) & (points <= extent)).all(-1).unflatten(1, (height, width))[:, None]  # (B, 1, *size)
-    # grid_sample's align_corners=False is this very convention, rescaled to [-1, 1]. Its own zero padding would fade the
-    # outermost half pixel of the picture, so the border is extended and then cut off.
+    # grid_sample's align_corners=False is this very convention, rescaled to [-1, 1]. Its own zero padding would fade
+    # the outermost half pixel of the picture, so the border is extended and then cut off.
     grid = (points / extent * 2 - 1).unflatten(1, (height, width)).to(images.dtype)
     sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return torch.where(inside, sampled, fill)

@@ -16,7 +16,7 @@ BORDER_AREAS = (1023.0, 1024.0, 9216.0, 9217.0)  # either side of 32^2 and 96^2
 
 
 def generate(pictures: int, seed: int = 0) -> tuple[list[dict], list[dict], list[int]]:
-    """annotations, results and image ids: crowds, people without keypoints, border areas, equal scores, empty pictures."""
+    """annotations, results, image ids: crowds, people without keypoints, border areas, equal scores, empty pictures."""
     random = np.random.default_rng(seed)
     ids = sorted(random.choice(10 * pictures, pictures, replace=False).tolist())
     annotations, results = [], []
@@ -31,7 +31,7 @@ def generate(pictures: int, seed: int = 0) -> tuple[list[dict], list[dict], list
         for truth in truths:
             count = random.choice(3, p=(0.15, 0.7, 0.15))
             results += [_estimate(random, truth) for _ in range(count)]
-        far = 25 if random.random() < 0.02 else int(random.integers(0, 3))
+        far = 25 if random.random() < 0.02 else int(random.integers(0, 9))  # low-scored extras, as detectors give
         results += [_estimate(random, _person(random, image)) for _ in range(far)]
     for number, truth in enumerate(annotations):
         truth["id"] = number + 1

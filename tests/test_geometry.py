@@ -262,7 +262,7 @@ def test_the_box_of_joints_ignores_the_unlabelled_and_survives_having_none():
 def test_overlap_of_boxes(a, b):
     overlap = geometry.box_iou(torch.stack([a, b]), torch.stack([a, b]))
     assert torch.allclose(overlap.diagonal(), torch.ones(2)) and torch.equal(overlap, overlap.T)
-    assert 0 <= float(overlap.min()) and float(overlap.max()) <= 1 + 1e-6
+    assert float(overlap.min()) >= 0 and float(overlap.max()) <= 1 + 1e-6
 
 
 def test_overlap_by_hand_and_of_empty_boxes():

@@ -87,8 +87,9 @@ def execute(
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
-        number = next((i for i, cell in enumerate(fresh.cells, 1) if _failed(cell)), 0)
-        raise CourseError(f"cell {number} raised {error.ename}: {error.evalue}") from None
+        code = [cell for cell in fresh.cells if cell.cell_type == "code"]
+        number = next((i for i, cell in enumerate(code, 1) if _failed(cell)), 0)
+        raise CourseError(f"In [{number}] raised {error.ename}: {error.evalue}") from None
     except CellTimeoutError:
         raise CourseError(f"a cell took longer than {seconds:.0f} s") from None
     except DeadKernelError:

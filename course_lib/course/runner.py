@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
@@ -194,16 +195,23 @@ def verdicts(log: Path) -> dict[str, str]:
 
 def _memory(worker: psutil.Process) -> int:
     """Bytes held by the worker's children: the kernel and whatever it started."""
-    total = 0
     try:
-        for child in worker.children(recursive=True):
-            try:
-                total += child.memory_info().rss
-            except psutil.Error:
-                continue
+        return sum(_most_held(child) for child in worker.children(recursive=True))
     except psutil.Error:
-        return total
-    return total
+        return 0
+
+
+def _most_held(process: psutil.Process) -> int:
+    """The most a process has held so far, where the system remembers it (Linux); else what it holds now."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
 
 
 def _end(worker: psutil.Process) -> None:
@@ -213,7 +221,5 @@ def _end(worker: psutil.Process) -> None:
     except psutil.Error:
         return
     for process in family:
-        try:
+        with contextlib.suppress(psutil.Error):
             process.kill()
-        except psutil.Error:
-            continue

@@ -44,7 +44,7 @@ def _run(job: dict) -> tuple[str, str]:
             execution_timeout=job["seconds"],
         )
     except PapermillExecutionError as error:
-        return FAILED, f"cell {error.cell_index + 1} raised {error.ename}: {error.evalue}"
+        return FAILED, f"In [{error.exec_count}] raised {error.ename}: {error.evalue}"
     except DeadKernelError:
         return DIED, f"the kernel died in {_unfinished(job)}; too little memory is the usual reason"
     except CellTimeoutError:
@@ -55,13 +55,12 @@ def _run(job: dict) -> tuple[str, str]:
 
 
 def _unfinished(job: dict) -> str:
-    """The cell that was running, from the copy papermill had saved when it started."""
+    """The cell that was running: in the copy that papermill saved, all behind it are pending."""
     copy = Path(job["copy"])
     cells = nbformat.read(copy, as_version=4).cells if copy.exists() else []
-    for number, cell in enumerate(cells, 1):
-        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("status") in ("running", "failed"):
-            return f"cell {number}"
-    return "a cell"
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    begun = [cell for cell in code if cell.metadata.get("papermill", {}).get("status") in ("completed", "failed")]
+    return f"In [{len(begun)}]" if begun else "its first cell"
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from course_lib.errors import CourseError
-from course_lib.metrics.oks import TINY, Sigmas, oks, sigmas_of
+from course_lib.metrics.oks import TINY, Sigmas, likeness, sigmas_of
 
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_RECALLS = tuple(np.linspace(0.0, 1.0, 101).tolist())
@@ -41,7 +39,7 @@ class Truths:
 
     picture: np.ndarray  # (G,) number of the picture, 0 ... in the order that breaks ties between equal scores
     joints: np.ndarray  # (G, K, 2)
-    visible: np.ndarray  # (G, K)
+    labelled: np.ndarray  # (G, K) bool
     area: np.ndarray  # (G,) of the segment
     box: np.ndarray  # (G, 4) x0, y0, x1, y1; used for people without labelled joints only
     ignored: np.ndarray  # (G,) bool
@@ -115,13 +113,15 @@ def evaluate(
     """
     if "all" not in areas:
         raise CourseError('the area ranges need one that is called "all"')
+    if not (truths.area >= 0).all():
+        raise CourseError(f"a person in picture {truths.picture[~(truths.area >= 0)][0]} has no area of 0 or more")
     if not np.isfinite(estimates.score).all():
         bad = estimates.picture[~np.isfinite(estimates.score)][0]
         raise CourseError(f"a person estimated in picture {bad} has a score that is not finite and cannot be ranked")
     estimates = estimates.best(max_estimates)
     low, high = np.array([*areas.values()], dtype=np.float64).T  # (A,) each
     ignored = truths.ignored[:, None] | _outside(truths.area, low, high)  # (G, A)
-    found, excused = _match_all(truths, estimates, ignored, sigmas_of(sigmas), np.array(thresholds))
+    found, excused = _match_all(truths, estimates, ignored, sigmas_of(sigmas).numpy(), np.array(thresholds))
     excused |= ~found & _outside(estimates.area, low, high)[..., None]  # (D, A, T)
     order = np.argsort(-estimates.score, kind="stable")
     precision, recall = {}, {}
@@ -143,25 +143,19 @@ def _slots(group: np.ndarray) -> np.ndarray:
 
 
 def _match_all(
-    truths: Truths, estimates: Estimates, ignored: np.ndarray, sigmas: Tensor, thresholds: np.ndarray
+    truths: Truths, estimates: Estimates, ignored: np.ndarray, sigmas: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """found and excused (D, A, T): which sorted estimate took a person, and which took one ignored (G, A)."""
     shape = (len(estimates.picture), ignored.shape[1], len(thresholds))
     found, excused = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for d_index, g_index in _blocks(estimates.picture, truths.picture):
         n, d, g = np.nonzero((d_index >= 0)[:, :, None] & (g_index >= 0)[:, None, :])
-        likeness = np.full((*d_index.shape, g_index.shape[1]), -1.0)  # (N, D', G'), -1 for padding
+        alike = np.full((*d_index.shape, g_index.shape[1]), -1.0)  # (N, D', G'), -1 for padding
         one, other = d_index[n, d], g_index[n, g]
-        likeness[n, d, g] = oks(
-            torch.from_numpy(estimates.joints[one]),
-            torch.from_numpy(truths.joints[other]),
-            torch.from_numpy(truths.visible[other]),
-            torch.from_numpy(truths.area[other]),
-            sigmas,
-            torch.from_numpy(truths.box[other]),
-        ).numpy()
+        people = (values[other] for values in (truths.joints, truths.labelled, truths.area))
+        alike[n, d, g] = likeness(estimates.joints[one], *people, sigmas, truths.box[other])
         real = d_index >= 0
-        hit, dull = _match(likeness, ignored[g_index], truths.crowd[g_index], thresholds)
+        hit, dull = _match(alike, ignored[g_index], truths.crowd[g_index], thresholds)
         found[d_index[real]], excused[d_index[real]] = hit[real], dull[real]
     return found, excused
 
@@ -190,10 +184,10 @@ def _blocks(estimates: np.ndarray, truths: np.ndarray) -> Iterator[tuple[np.ndar
 
 
 def _match(
-    likeness: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
+    alike: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """likeness (N, D, G), ignored (N, G, A), crowd (N, G), thresholds (T,) -> found and excused (N, D, A, T)."""
-    pictures, estimates, people = likeness.shape
+    """alike (N, D, G), ignored (N, G, A), crowd (N, G), thresholds (T,) -> found and excused (N, D, A, T)."""
+    pictures, estimates, people = alike.shape
     shape = (pictures, ignored.shape[2], len(thresholds))  # N, A, T
     found = np.zeros((pictures, estimates, *shape[1:]), dtype=bool)
     excused = np.zeros_like(found)
@@ -201,16 +195,18 @@ def _match(
     crowd = crowd[:, None, None]
     free = np.ones((*shape, people), dtype=bool)
     limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # a perfect estimate passes a threshold of 1, too
+    near = (alike >= limits.min()).any(-1)  # (N, D): most extra estimates are like nobody and need no matching
     for rank in range(estimates):
-        alike = likeness[:, rank, None, None]  # (N, 1, 1, G)
-        open_ = (free | crowd) & (alike >= limits)  # (N, A, T, G)
-        wanted = open_ & regular
+        rows = np.flatnonzero(near[:, rank])
+        here = alike[rows, rank, None, None]  # (N', 1, 1, G)
+        open_ = (free[rows] | crowd[rows]) & (here >= limits)  # (N', A, T, G)
+        wanted = open_ & regular[rows]
         some = wanted.any(-1, keepdims=True)
         choice = np.where(some, wanted, open_)  # ignored people only where nobody else is left
-        best = np.where(choice, alike, -1.0).argmax(-1)[..., None]
+        best = np.where(choice, here, -1.0).argmax(-1)[..., None]
         taken = np.take_along_axis(choice, best, -1)
-        np.put_along_axis(free, best, np.take_along_axis(free, best, -1) & ~taken, -1)
-        found[:, rank], excused[:, rank] = taken[..., 0], (taken & ~some)[..., 0]
+        free[rows] &= ~(taken & (best == np.arange(people)))
+        found[rows, rank], excused[rows, rank] = taken[..., 0], (taken & ~some)[..., 0]
     return found, excused
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
-import torch
 
 from course_lib.errors import CourseError
 from course_lib.geometry import box_area, box_of
@@ -98,7 +97,7 @@ def _truths(people: list[tuple[int, Person]], joints: int) -> Truths:
     return Truths(
         picture=np.array([i for i, _ in people], dtype=np.int64),
         joints=positions.numpy(),
-        visible=labelled.numpy(),
+        labelled=labelled.numpy(),
         area=np.array(given, dtype=np.float64),
         box=boxes.numpy(),
         ignored=np.array([who.crowd or who.ignore for _, who in people], dtype=bool) | ~labelled.any(-1).numpy(),
@@ -118,8 +117,10 @@ def _estimates(poses: list[tuple[int, Pose]], joints: int) -> Estimates:
 
 def _joint_areas(joints: np.ndarray) -> np.ndarray:
     """Areas (D,) of the tight boxes of the finite joints of (D, K, 2)."""
-    positions = torch.from_numpy(joints)
-    return box_area(box_of(positions, positions.isfinite().all(-1))).numpy()
+    x_and_y = np.ascontiguousarray(joints.transpose(2, 0, 1))  # (2, D, K): several times faster to reduce
+    finite = np.isfinite(x_and_y).all(0)
+    low, high = np.where(finite, x_and_y, np.inf).min(-1), np.where(finite, x_and_y, -np.inf).max(-1)
+    return np.maximum(high - low, 0).prod(0)
 
 
 # --- from COCO's dictionaries -----------------------------------------------------------------------------------------
@@ -150,18 +151,17 @@ def _keypoints(ones: Sequence[dict], kind: str, joints: int) -> np.ndarray:
 
 def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Truths:
     keypoints = _keypoints(annotations, "annotation", joints)
-    visible = keypoints[..., 2]
-    count = (visible > 0).sum(-1)
-    for one, labelled in zip(annotations, count, strict=True):
-        if not labelled:
-            _field(one, "bbox", "annotation")
+    labelled = (keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(-1)
+    count = labelled.sum(-1)
+    for k in np.flatnonzero(count == 0):
+        _field(annotations[k], "bbox", "annotation")
     box = np.array([one.get("bbox", (0, 0, 0, 0)) for one in annotations], dtype=np.float64).reshape(-1, 4)
     crowd = np.array([bool(one.get("iscrowd", 0)) for one in annotations], dtype=bool)
-    empty = [one.get("num_keypoints", labelled) == 0 for one, labelled in zip(annotations, count, strict=True)]
+    empty = [one.get("num_keypoints", some) == 0 for one, some in zip(annotations, count, strict=True)]
     return Truths(
         picture=np.array([number[one["image_id"]] for one in annotations], dtype=np.int64),
         joints=np.ascontiguousarray(keypoints[..., :2]),
-        visible=visible,
+        labelled=labelled,
         area=np.array([_field(one, "area", "annotation") for one in annotations], dtype=np.float64),
         box=np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1),
         ignored=crowd | np.array(empty, dtype=bool),

@@ -55,17 +55,32 @@ def oks(
         )
     if not bool((area >= 0).all()):
         raise CourseError(f"a person's area must be 0 or more; got {area.flatten()[~(area >= 0).flatten()][0]:g}")
-    offset = estimated - true
-    nobody = ~labelled.any(-1)  # (...)
-    if boxes is not None and bool(nobody.any()):
-        which = nobody.expand(offset.shape[:-2])
-        joints, box = estimated.expand_as(offset)[which], exact(boxes).expand(*which.shape, 4)[which]
-        offset[which] = _outside(joints, box)
-        labelled = labelled | nobody[..., None]
-    square = offset[..., 0] ** 2 + offset[..., 1] ** 2  # (..., K)
-    exponent = square / (2 * sigmas) ** 2 / (area[..., None] + TINY) / 2
-    alike = torch.where(labelled & exponent.isfinite(), torch.exp(-exponent), 0.0)
-    return alike.sum(-1) / labelled.sum(-1).clamp(min=1)
+    boxes = None if boxes is None else exact(boxes).numpy()
+    arrays = (values.numpy() for values in (estimated, true, labelled, area, sigmas))
+    return torch.as_tensor(likeness(*arrays, boxes))
+
+
+def likeness(
+    estimated: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    area: np.ndarray,
+    sigmas: np.ndarray,
+    boxes: np.ndarray | None = None,
+) -> np.ndarray:
+    """`oks` on arrays (labelled bool), unchecked. In numpy, because torch's threads do not pay on arrays this small."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        offset = estimated - true
+        nobody = ~labelled.any(-1)  # (...)
+        if boxes is not None and nobody.any():
+            which = np.broadcast_to(nobody, offset.shape[:-2])
+            joints, box = np.broadcast_to(estimated, offset.shape), np.broadcast_to(boxes, (*which.shape, 4))
+            offset[which] = _outside(joints[which], box[which])
+            labelled = labelled | nobody[..., None]
+        square = offset[..., 0] ** 2 + offset[..., 1] ** 2  # (..., K)
+        alike = np.exp(-(square / (2 * sigmas) ** 2 / (area[..., None] + TINY) / 2))
+    alike = np.where(labelled, np.fmax(alike, 0.0), 0.0)  # fmax: NaN, a missing estimate, is not alike at all
+    return alike.sum(-1) / np.maximum(labelled.sum(-1), 1)
 
 
 def oks_matrix(
@@ -88,8 +103,8 @@ def oks_radius(threshold: float, area: Tensor | float, sigmas: Sigmas = "coco") 
     return 2 * sigmas_of(sigmas) * exact(area).sqrt()[..., None] * math.sqrt(-2 * math.log(threshold))
 
 
-def _outside(joints: Tensor, box: Tensor) -> Tensor:
+def _outside(joints: np.ndarray, box: np.ndarray) -> np.ndarray:
     """How far (..., K, 2) joints lie outside of the box (..., 4) grown threefold, along x and y."""
     low, high = box[..., None, :2], box[..., None, 2:]
     side = high - low
-    return (low - side - joints).clamp(min=0) + (joints - (low + side * 2)).clamp(min=0)
+    return np.maximum(low - side - joints, 0) + np.maximum(joints - (low + side * 2), 0)

@@ -70,15 +70,8 @@ def draw_skeleton_card(
     for number, place in enumerate(joints):
         if math.isfinite(place[0]):
             look = {"facecolor": style.PAPER, "edgecolor": limbs.joint_colour(skeleton, number), "linewidth": 1.4}
-            ax.text(
-                *place,
-                f"{number}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                zorder=5,
-                bbox={"boxstyle": "circle,pad=0.18", **look},
-            )
+            words = {"ha": "center", "va": "center", "fontsize": 6.5, "zorder": 5}
+            ax.text(*place, f"{number}", **words, bbox={"boxstyle": "circle,pad=0.18", **look})
     _list_joints(ax, skeleton)
 
 
@@ -139,7 +132,7 @@ def gallery(
 
 def _draw_people(ax: Axes, true: list, found: list, options: dict) -> None:
     if len(true) == len(found) == 1 and isinstance(true[0], Person) and isinstance(found[0], Pose):
-        draw.draw_truth_and_estimate(ax, true[0], found[0])
+        draw.draw_truth_and_estimate(ax, true[0], found[0], **options)
         return
     for person in true:
         draw.draw_pose(ax, person, **{**options, **({"colour": style.INK} if found else {})})

@@ -18,7 +18,7 @@ from matplotlib import colors, patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from course_lib import skeletons
+from course_lib import images, skeletons
 from course_lib.errors import CourseError
 from course_lib.pose import HIDDEN, UNLABELLED, VISIBLE, Person, Pose
 from course_lib.show import limbs, style
@@ -37,19 +37,8 @@ def as_array(values: Any) -> np.ndarray:
 
 
 def as_picture(image: Any) -> np.ndarray:
-    """Any picture as (H, W, 3) in [0, 1]: a tensor (3, H, W), an array (H, W), (H, W, 3) or (H, W, 4), or PIL's."""
-    array = as_array(image)
-    channels = (1, 3, 4)
-    first = isinstance(image, torch.Tensor) or array.shape[-1:] not in [(c,) for c in channels]
-    if array.ndim == 3 and array.shape[0] in channels and first:
-        array = array.transpose(1, 2, 0)
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[-1] not in channels or 0 in array.shape:
-        raise CourseError(f"a picture to draw has shape (3, H, W), (H, W) or (H, W, 3); got {np.shape(image)}")
-    if array.dtype.kind in "ui":
-        array = array / np.iinfo(array.dtype).max
-    array = np.nan_to_num(array[..., :3].astype(np.float32))
-    return np.broadcast_to(array, (*array.shape[:2], 3)).clip(0, 1)
+    """Any picture `images.to_tensor` takes, as an array (H, W, 3) in [0, 1]."""
+    return images.to_tensor(image).permute(1, 2, 0).numpy()
 
 
 def draw_image(ax: Axes, image: Any, title: str | None = None, dim: float = 0.0, **options) -> None:
@@ -86,7 +75,7 @@ def _read(person: Any, skeleton: Any, visible: Any, scores: Any) -> _Read:
     if scores is None and isinstance(person, Pose):
         scores = person.scores
     joints, visible = as_array(joints).astype(float), as_array(visible).astype(int)
-    scores = None if scores is None else as_array(scores).astype(float)
+    scores = None if scores is None else np.nan_to_num(as_array(scores).astype(float), nan=0.0)
     count = len(skeleton)
     if joints.shape != (count, 2) or visible.shape != (count,) or (scores is not None and scores.shape != (count,)):
         raise CourseError(
@@ -258,11 +247,11 @@ def _four(box: Any) -> np.ndarray:
 
 
 def draw_truth_and_estimate(
-    ax: Axes, truth: Person, estimate: Pose, *, errors: bool = True, width: float | None = None
+    ax: Axes, truth: Person, estimate: Pose, *, errors: bool = True, width: float | None = None, **options
 ) -> None:
     """The truth as a dark line, the estimate in limb colours over it, and a dotted segment from each true joint.
 
-    A truth in another skeleton is converted where its joints allow.
+    A truth in another skeleton is converted where its joints allow. Options go to `draw_pose` for the estimate.
     """
     seen = _read(truth, None, None, None)
     found = _read(estimate, None, None, None)
@@ -281,4 +270,4 @@ def draw_truth_and_estimate(
         for shade, thickness in ((style.PAPER, 1.15 * width), (style.INK, 0.45 * width)):
             dots = LineCollection(pairs, colors=shade, linewidths=thickness, linestyles=ERROR_DASH, zorder=3)
             ax.add_collection(dots, autolim=False)
-    draw_pose(ax, estimate, width=width)
+    draw_pose(ax, estimate, width=width, **options)

@@ -10,6 +10,7 @@ import io
 import sys
 
 import matplotlib
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,10 +63,17 @@ def use_style() -> None:
     matplotlib.rcParams.update(_STYLE)
     # only a notebook has already imported IPython; a training job never needs it
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and "inline" in plt.get_backend():
-        plt.switch_backend(plt.get_backend())  # the inline backend installs its own drawing first, ours comes after
+    if hasattr(shell, "kernel") and any(name in plt.get_backend().lower() for name in ("inline", "agg")):
+        # into the page, even where the notebook was started from a shell with MPLBACKEND=Agg
+        shell.enable_matplotlib("inline")
         formatter = shell.display_formatter.formatters["image/png"]
-        formatter.for_type(Figure, lambda figure: png(figure, tight=True))
+        formatter.for_type(Figure, lambda figure: (png(figure, tight=True), {"alt": alternative_text(figure)}))
+
+
+def alternative_text(figure: Figure) -> str:
+    """What a reader who cannot see the figure is told: its titles."""
+    titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
+    return "; ".join(["Figure", *filter(None, titles)])
 
 
 def png(figure: Figure, tight: bool = False) -> bytes:
@@ -78,6 +86,9 @@ def png(figure: Figure, tight: bool = False) -> bytes:
     figure.savefig(raw, format="png", dpi=figure.dpi, metadata={"Software": None}, **box)
     picture = Image.open(raw).convert("RGB")
     palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    table = np.array(palette.getpalette()).reshape(-1, 3)
+    table[(table > 250).all(-1)] = 255  # the page stays white
+    palette.putpalette(table.ravel().tolist())
     few = io.BytesIO()
     picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(few, "png", optimize=True)
     return min(raw.getvalue(), few.getvalue(), key=len)

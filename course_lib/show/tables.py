@@ -122,7 +122,7 @@ class _Caption:
         return self.text
 
     def _repr_html_(self) -> str:
-        look = "color:#555;font-size:0.92em;max-width:52em;margin:0 0 0.8em 0"
+        look = "opacity:0.75;font-size:0.92em;max-width:52em;margin:0 0 0.8em 0"
         return f'<p style="{look}">{html.escape(self.text)}</p>'
 
 

@@ -75,8 +75,10 @@ class Explorer:
             import ipywidgets
         except ImportError as error:
             raise CourseError("explore needs ipywidgets; without it, call draw(...) yourself for a figure") from error
+        if not specs:
+            raise CourseError("explore needs at least one control, made by slider, choice or toggle")
         wrong = [name for name, spec in specs.items() if not isinstance(spec, Control)]
-        if wrong or not specs:
+        if wrong:
             raise CourseError(f"explore takes controls made by slider, choice or toggle; '{', '.join(wrong)}' is none")
         self.draw = draw
         self.specs = specs
@@ -99,13 +101,16 @@ class Explorer:
         return {name: control.value for name, control in self.controls.items()}
 
     def display(self) -> None:
-        """Shows the plain picture, then the controls."""
+        """Shows the plain picture, then the controls. Outside Jupyter it shows nothing."""
+        from IPython import get_ipython
         from IPython.display import display
 
+        if get_ipython() is None:  # a script: there is no page to show it on
+            return
         state = ", ".join(f"{self.specs[name].label or name} = {value}" for name, value in self.values.items())
-        self._plain = display(
-            {"image/png": self.first, "text/plain": f"<figure at {state}>"}, raw=True, display_id=True
-        )
+        plain = {"image/png": self.first, "text/plain": f"<figure at {state}>"}
+        spoken = {"image/png": {"alt": f"Figure drawn at {state}"}}
+        self._plain = display(plain, raw=True, metadata=spoken, display_id=True)
         bundle = self.box._repr_mimebundle_()
         words = f"The figure above is drawn at {state}. Run this notebook in Jupyter to change that."
         display({**bundle, "text/plain": words}, raw=True)
@@ -163,9 +168,10 @@ def _widget(ipywidgets: Any, name: str, spec: Control) -> Any:
         return ipywidgets.Checkbox(spec.value, indent=False, **words)
     if spec.kind == "choice":
         options = [(str(option), option) for option in spec.options]
-        return ipywidgets.Dropdown(options=options, value=spec.value, **words)
+        narrow = ipywidgets.Layout(width="max-content")
+        return ipywidgets.Dropdown(options=options, value=spec.value, layout=narrow, **words)
     minimum, maximum, step = spec.options
     limits = {"min": minimum, "max": maximum, "step": step, "value": spec.value, "continuous_update": False}
     whole = all(isinstance(v, int) for v in (*spec.options, spec.value))
-    wide = ipywidgets.Layout(width="22em")
+    wide = ipywidgets.Layout(width="24em", max_width="100%")
     return (ipywidgets.IntSlider if whole else ipywidgets.FloatSlider)(**limits, **words, layout=wide)

@@ -129,9 +129,7 @@ def _move(batch: Batch, draw: _Draw, settings: Augment) -> Batch:
     return Batch(images, joints, visible.masked_fill(~inside, UNLABELLED), batch.skeleton)
 
 
-def _half_body(
-    batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor]:
+def _half_body(batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Centre and scale that make the upper or lower half fill the crop, for some of those that show enough joints."""
     height, width = batch.size
     lower = lower_body(batch.skeleton).to(draw.device)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import checkpoints, paths
+
 BENCHMARKS = ("single-val",)
 DRAWN_SIDE = 800  # pixels of the longer side of a drawing, at least
 
@@ -22,9 +23,7 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("--steps", type=int, help="how many; the recipe's own number without this and --minutes")
     parser.add_argument("--minutes", type=float, help="how long; the learning rate then ends at the deadline")
     parser.add_argument("--device", default="auto", help="auto (the default), cuda, mps or cpu")
-    parser.add_argument(
-        "--out", type=Path, default=paths.BUILD / "training", help="folder of states (%(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=paths.BUILD / "training", help="folder of states (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="start anew instead of resuming what is in --out")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--ship", type=Path, help="also write a checkpoint here, if it is small enough to ship")
@@ -62,6 +61,9 @@ def train(arguments: argparse.Namespace) -> int:
     recipe = training.recipes.get(arguments.recipe)
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
+    state = state_file(arguments.out, recipe)
+    if state.exists() and not arguments.fresh:
+        print(f"going on from {state}")
     trained = training.train(
         recipe,
         device=arguments.device,
@@ -71,7 +73,6 @@ def train(arguments: argparse.Namespace) -> int:
         resume=not arguments.fresh,
         progress=not arguments.quiet,
     )
-    state = state_file(arguments.out, recipe)
     if trained.stopped:
         print(f"stopped by {trained.stopped} at step {trained.header['steps']}; the same command goes on from {state}")
         return 128 + getattr(signal, trained.stopped)
@@ -173,8 +174,9 @@ def _draw(photo: Any, poses: list) -> bytes:
     from course_lib import show
 
     height, width = photo.shape[-2:]
-    dots = max(100.0, 100.0 * DRAWN_SIDE / max(height, width))
-    figure = Figure(figsize=(width / 100, height / 100), dpi=dots)
+    larger = max(1.0, DRAWN_SIDE / max(height, width))
+    sides = (max(larger * side / 100, 0.1) for side in (width, height))
+    figure = Figure(figsize=tuple(sides), dpi=100)
     ax = figure.add_axes((0, 0, 1, 1))
     show.draw_image(ax, photo)
     for pose in poses:

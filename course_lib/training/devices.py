@@ -22,9 +22,7 @@ def choose(device: str | torch.device = "auto") -> torch.device:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise CourseError(
-            f"this machine cannot compute on device '{device}' ({reason}); try 'auto' or 'cpu'"
-        ) from None
+        raise CourseError(f"this machine cannot compute on device '{device}' ({reason}); try 'auto' or 'cpu'") from None
     return chosen
 
 

@@ -28,9 +28,7 @@ class Estimator(Protocol):
     def estimate(self, images: Any, boxes: Any = None, flip_test: bool = False) -> list[list[Pose]]: ...
 
 
-def estimates(
-    model: Estimator, scenes: Sequence[Scene], batch: int = 50, flip_test: bool = False
-) -> list[Pose]:
+def estimates(model: Estimator, scenes: Sequence[Scene], batch: int = 50, flip_test: bool = False) -> list[Pose]:
     """One pose per scene, in the scene's pixels: the most confident, where a model gives several."""
     found: list[Pose] = []
     for start in range(0, len(scenes), batch):
@@ -103,7 +101,7 @@ class MeanPose(PoseModel):
         self.seen = nn.Parameter(seen, requires_grad=False)  # (K,) share of crops in which a joint is labelled
 
     @classmethod
-    def of(cls, batches: Iterable[Batch], count: int = 2000) -> MeanPose:
+    def of(cls, batches: Iterable[Batch], count: int = 1000) -> MeanPose:
         """The mean over the first `count` crops of a stream; a joint counts where it is labelled."""
         total = labelled = None
         crops = 0

@@ -56,9 +56,7 @@ class Trained:
     """What `train` gives back."""
 
     model: nn.Module  # the averaged weights, in eval mode
-    history: dict[
-        str, list
-    ]  # one entry a step; "validation" one entry, a dict, for each time it was asked for
+    history: dict[str, list]  # one entry a step; "validation" one entry, a dict, for each time it was asked for
     header: dict[str, Any]  # what a checkpoint says about itself, scores still to be measured
     stopped: str = ""  # the signal that ended the training early, if one did
 
@@ -121,7 +119,10 @@ def train(
             run.save()
     trained = Trained(run.average.model, run.history, run.header(), signals.caught)
     if run.file and not trained.stopped:
-        checkpoints.save(run.file.with_name(f"{run.recipe.name}.safetensors"), trained.model, trained.header)
+        try:
+            checkpoints.save(run.file.with_name(f"{run.recipe.name}.safetensors"), trained.model, trained.header)
+        except CourseError as error:
+            log.warning("%s; the trained model is in memory only", error)
     return trained
 
 
@@ -267,9 +268,7 @@ class _Run:
             norm, *losses = numbers.tolist()
             if not all(math.isfinite(value) for value in (norm, *losses)):
                 raise CourseError(self.bad_news(step, dict(zip(names, losses, strict=True))["total"], norm))
-            row = {
-                "loss" if name == "total" else name: value for name, value in zip(names, losses, strict=True)
-            }
+            row = {"loss" if name == "total" else name: value for name, value in zip(names, losses, strict=True)}
             row |= {"step": step, "learning_rate": rate, "gradient_norm": norm}
             row |= {"images": images + (self.history.get("images") or [0])[-1]}
             row |= {"data_seconds": clock.seconds(begin, ready), "step_seconds": clock.seconds(ready, end)}
@@ -309,7 +308,6 @@ class _Run:
         state = load_state(self.file, self.recipe, self.model, self.average, self.optimiser)
         self.step = self.saved_step = state["step"]
         self.elapsed_before, self.history = state["elapsed"], state["history"]
-        log.info("resuming %s at step %d", self.file, self.step)
 
 
 # --- what surrounds it ------------------------------------------------------------------------------------------------
@@ -331,9 +329,7 @@ def _source(
 
     settings = synthetic.Settings(**recipe.data["synthetic"])
     where = {"size": model.input_size, "skeleton": recipe.skeleton, "device": device}
-    return lambda start: synthetic.stream(
-        recipe.batch, seed=recipe.seed, settings=settings, start=start, **where
-    )
+    return lambda start: synthetic.stream(recipe.batch, seed=recipe.seed, settings=settings, start=start, **where)
 
 
 def _device_name(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from course_lib.training.recipes import Recipe
 
 
 def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW whose weight decay pulls on weights only: a norm's scale or a bias (one-dimensional) has no reason to shrink."""
+    """AdamW whose weight decay pulls on weights only, not on a norm's scale or a bias (the one-dimensional ones)."""
     trained = [value for value in model.parameters() if value.requires_grad]
     groups = [
         {"params": [value for value in trained if value.ndim > 1], "weight_decay": recipe.weight_decay},

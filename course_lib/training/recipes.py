@@ -29,9 +29,7 @@ class Recipe:
     clip: float = 1.0  # largest norm of the gradient
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
-    precision: str = (
-        "auto"  # bf16 on GPUs that have it, else fp32; "bf16" asks for it on a CPU that has it too
-    )
+    precision: str = "auto"  # bf16 on GPUs that have it, else fp32; "bf16" asks for it on a CPU that has it too
     channels_last: bool = True
     compile: bool = False
 
@@ -63,10 +61,12 @@ RECIPES = {
         Recipe(
             "hourglass_course",  # ships with the course
             model="hourglass_course",
-            batch=32,
-            steps=20_000,
+            batch=64,
+            steps=12_000,
             learning_rate=2e-3,
             warmup=300,
+            # the synthetic stream never repeats a picture and turns, shifts and covers people itself
+            augment=Augment(geometry=0.0, flip=0.0, patches=0),
             precision="bf16",
         ),
         Recipe(
@@ -74,7 +74,7 @@ RECIPES = {
             model="hourglass_course",
             options={"stacks": 1, "width": 32},
             batch=16,
-            steps=150,
+            steps=200,
             learning_rate=3e-3,
             warmup=10,
             ema=0.95,

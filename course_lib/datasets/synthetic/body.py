@@ -44,11 +44,34 @@ LIMITS = torch.tensor(
 )
 
 # The joints the world knows; every skeleton of the course is a selection of these (truth.py).
-JOINTS = (
-    "pelvis thorax neck head head_top nose left_eye right_eye left_ear right_ear "
-    "left_shoulder left_elbow left_wrist left_hand left_hip left_knee left_ankle left_toe "
-    "right_shoulder right_elbow right_wrist right_hand right_hip right_knee right_ankle right_toe"
-).split()
+JOINTS = [
+    "pelvis",
+    "thorax",
+    "neck",
+    "head",
+    "head_top",
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "left_hand",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "left_toe",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "right_hand",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "right_toe",
+]
 JOINT = {name: index for index, name in enumerate(JOINTS)}
 
 # How deep under the skin a joint lies, in units of body height: the tolerance of the visibility test.

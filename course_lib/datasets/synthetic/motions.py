@@ -87,7 +87,12 @@ _MOTIONS = {
     ),
     "throw": Motion(
         {"right_arm_up": (88, 74, 0), "right_arm_out": (48, 24, 0.3), "right_elbow": (70, 48, 0.4)}
-        | {"left_arm_up": (34, 30, 0.5), "left_arm_out": (36, 10, 0), "turn": (0, 30, 0.1), "left_leg_up": (24, 22, 0.2)}
+        | {
+            "left_arm_up": (34, 30, 0.5),
+            "left_arm_out": (36, 10, 0),
+            "turn": (0, 30, 0.1),
+            "left_leg_up": (24, 22, 0.2),
+        }
         | {"left_knee": (30, 16, 0.1), "right_knee": (20, 10, 0), "bend": (8, 12, 0.4)},
         family="sport",
     ),
@@ -108,12 +113,24 @@ _MOTIONS = {
         family="sport",
     ),
     "cartwheel": Motion(
-        {"arm_out": (150, 12, 0), "leg_out": (46, 12, 0.25), "elbow": (8, 5, 0), "knee": (6, 5, 0), "leg_up": (4, 4, 0)},
+        {
+            "arm_out": (150, 12, 0),
+            "leg_out": (46, 12, 0.25),
+            "elbow": (8, 5, 0),
+            "knee": (6, 5, 0),
+            "leg_up": (4, 4, 0),
+        },
         roll=(90.0, 360.0),
         family="sport",
     ),
     "handstand": Motion(
-        {"arm_up": (164, 5, 0), "leg_up": (6, 14, 0), "leg_out": (10, 8, 0.3), "knee": (14, 14, 0.2), "bend": (-6, 5, 0)},
+        {
+            "arm_up": (164, 5, 0),
+            "leg_up": (6, 14, 0),
+            "leg_out": (10, 8, 0.3),
+            "knee": (14, 14, 0.2),
+            "bend": (-6, 5, 0),
+        },
         roll=(180.0, 0.0),
         family="sport",
     ),

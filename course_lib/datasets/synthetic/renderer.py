@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.datasets.synthetic.shapes import HEAD, Shapes
+from course_lib.datasets.synthetic.shapes import HEAD, NO_CUT, Shapes
 
 SAMPLES = 2  # along each side of a pixel
 _DEPTH_STEPS = 2.0**16  # depth buffer steps a metre
@@ -116,7 +116,9 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     along = torch.addcmul(pick(base, line), x, pick(slope, line)).clamp_(0, 1)
     x = torch.addcmul(x, along, pick(pick(delta[:, 0], of_row), line), value=-1)
     y = torch.addcmul(pick(y, line), along, pick(pick(delta[:, 1], of_row), line), value=-1)
-    radius = torch.addcmul(pick(pick(radii[:, 0], of_row), line), along, pick(pick(radii[:, 1] - radii[:, 0], of_row), line))
+    radius = torch.addcmul(
+        pick(pick(radii[:, 0], of_row), line), along, pick(pick(radii[:, 1] - radii[:, 0], of_row), line)
+    )
     inside = radius * radius - x * x - y * y
     keep = (inside > 0).nonzero()[:, 0]
 
@@ -139,9 +141,10 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     row = torch.div(pixel, width, rounding_mode="floor")  # counted over all images
     image_row = torch.div(row, SAMPLES, rounding_mode="floor")
     target = image_row * size[1] + torch.div(pixel - row * width, SAMPLES, rounding_mode="floor")
-    sums = colour.new_zeros(images * size[0] * size[1], 4)
-    sums.index_add_(0, target, torch.cat([colour, torch.ones_like(colour[:, :1])], -1))
-    sums = (sums / SAMPLES**2).view(images, *size, 4).permute(0, 3, 1, 2)
+    sums = normal.new_zeros(4, images * size[0] * size[1])
+    for total, values in zip(sums, [*colour, torch.ones_like(colour[0])], strict=True):
+        total.scatter_add_(0, target, values)
+    sums = (sums / SAMPLES**2).view(4, images, *size).transpose(0, 1)
 
     nearest = nearest.view(images, height, width)
     return Rendering(sums[:, :3], sums[:, 3:], nearest, (pixel, pick(shapes.owner, which)))
@@ -156,8 +159,25 @@ def _shade(
     cameras: Tensor,
     lights: Tensor,
     size: tuple[int, int],
+) -> list[Tensor]:
+    """Red, green and blue (N,) of the N winning samples: cloth, pattern, badge, face and hair, then light."""
+    light = pick(lights, shapes.image)
+    ambient = pick(light[:, 3].contiguous(), which)
+    lit = (normal * pick(light[:, :3], which)).sum(-1).clamp_(min=0)
+    lit = ambient + (1 - ambient) * lit
+    # most surfaces have one colour; only the others need to know where on the body they are
+    plain = (shapes.pattern[:, :3] == 0).all(-1) & (shapes.badge[:, 0] <= 0) & (shapes.cut >= NO_CUT)
+    choice = torch.zeros_like(which)
+    detailed = pick((~plain | (shapes.kind == HEAD)), which).nonzero()[:, 0]
+    parts = (pick(part, detailed) for part in (which, pixel, depth))
+    choice[detailed] = _surface(shapes, *parts, cameras, size)
+    return [pick(shapes.colours[..., channel].flatten(), which * 3 + choice) * lit for channel in range(3)]
+
+
+def _surface(
+    shapes: Shapes, which: Tensor, pixel: Tensor, depth: Tensor, cameras: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Colours (N, 3) of the N winning samples: cloth, pattern, badge, face and hair, then light."""
+    """Which of its shape's three colours a sample has (N,): 0 main, 1 below the cut (or hair), 2 pattern (or face)."""
     height, width = size
     image = pick(shapes.image, which)
     camera = pick(cameras, image)
@@ -168,27 +188,21 @@ def _shade(
     point = point - pick(shapes.origin, which)
     left, up, front = torch.bmm(point[:, None], pick(shapes.frame, which))[:, 0].unbind(-1)
 
-    pattern, badge = pick(shapes.pattern, which), pick(shapes.badge, which)
-    beat = 2 * torch.pi * pattern[:, 4]
-    across, lengthwise = torch.sin(beat * up), torch.sin(beat * left)
-    weight = pattern[:, 0] * across + pattern[:, 1] * lengthwise + pattern[:, 2] * across * lengthwise
-    second = weight > pattern[:, 3]
-    second |= (front > 0) & (left.abs() < badge[:, 0]) & (up > badge[:, 1]) & (up < badge[:, 2])
-    # 0 main, 1 below the cut, 2 pattern; bare skin has no pattern
+    across, lengthwise, checks, least, beat = pick(shapes.pattern, which).unbind(-1)
+    half, low, high = pick(shapes.badge, which).unbind(-1)
+    beat = 2 * torch.pi * beat
+    rings, stripes = torch.sin(beat * up), torch.sin(beat * left)
+    second = across * rings + lengthwise * stripes + checks * rings * stripes > least
+    second |= (front > 0) & (left.abs() < half) & (up > low) & (up < high)
+    # bare skin below the cut has no pattern
     choice = torch.where(up < -pick(shapes.cut, which), 1, torch.where(second, 2, 0))
 
     head = (pick(shapes.kind, which) == HEAD).nonzero()[:, 0]
-    if len(head):
-        size_of = shapes.radii[which[head]].amax(-1)
-        x, y, z = left[head] / size_of, up[head] / size_of, front[head] / size_of
-        line, slope, seen = shapes.face[which[head]].unbind(-1)
-        eyes = (x.abs() - 0.36).square() + (y - 0.12).square() < 0.022
-        mouth = x.square() * 0.3 + (y + 0.6).square() < 0.016
-        features = (eyes | mouth) & (z > 0) & (seen > 0)
-        hair = z < line + slope * y - 0.1
-        choice[head] = torch.where(features & ~hair, 2, torch.where(hair, 1, 0))
-
-    colour = pick(shapes.colours.flatten(0, 1), which * 3 + choice)
-    light = pick(lights, image)
-    lit = (normal * light[:, :3]).sum(-1).clamp(min=0)
-    return colour * (light[:, 3:] + (1 - light[:, 3:]) * lit[:, None])
+    radius = pick(shapes.radii.amax(-1), pick(which, head))
+    x, y, z = (pick(axis, head) / radius for axis in (left, up, front))
+    line, slope, seen = pick(shapes.face, pick(which, head)).unbind(-1)
+    eyes = (x.abs() - 0.36).square() + (y - 0.12).square() < 0.022
+    mouth = x.square() * 0.3 + (y + 0.6).square() < 0.016
+    hair = z < line + slope * y - 0.1
+    choice[head] = torch.where(hair, 1, torch.where((eyes | mouth) & (z > 0) & (seen > 0), 2, 0))
+    return choice

@@ -17,6 +17,7 @@ from course_lib.datasets.synthetic.body import JOINT, Proportions
 from course_lib.datasets.synthetic.draw import Draw
 
 PLAIN, HEAD = 0, 1  # kinds of surface
+NO_CUT = 9.0  # metres: a cut farther down than any shape reaches
 
 
 @dataclass
@@ -137,10 +138,14 @@ def dress(
     def along(base: Tensor, frame: Tensor, left=zero, up=zero, front=zero) -> Tensor:
         return base + (frame @ torch.stack([left, up, front], -1)[..., None])[..., 0]
 
-    def add(a, b, r0, r1, frame, colours, cut=None, pattern=plain, badge=no_badge, kind=PLAIN, face=no_face, origin=None):
-        cut = zero + 9 if cut is None else cut
+    def add(
+        a, b, r0, r1, frame, colours, cut=None, pattern=plain, badge=no_badge, kind=PLAIN, face=no_face, origin=None
+    ):
+        cut = zero + NO_CUT if cut is None else cut
         origin = a if origin is None else origin
-        rows.append((a, b, r0 + zero, r1 + zero, origin, frame, torch.stack(colours, 1), cut, pattern, badge, kind, face))
+        rows.append(
+            (a, b, r0 + zero, r1 + zero, origin, frame, torch.stack(colours, 1), cut, pattern, badge, kind, face)
+        )
 
     chest, pelvis, head = frames["chest"], frames["pelvis"], frames["head"]
     skin, shirt, legs = (wear.skin,) * 3, (wear.shirt[:, 0], wear.trousers[:, 0], wear.shirt[:, 1]), wear.trousers
@@ -179,10 +184,26 @@ def dress(
         sleeve, trouser = (wear.shirt[:, 0], wear.skin, wear.shirt[:, 1]), (legs[:, 0], wear.skin, legs[:, 1])
         cloth = {"pattern": wear.shirt_pattern, "cut": wear.sleeve * body.bones["upper_arm"]}
         extra = wear.loose * (wear.sleeve > 0.4)
-        add(joint["shoulder"], joint["elbow"], thick * 0.031 + extra, thick * 0.024 + extra, part["arm"], sleeve, **cloth)
+        add(
+            joint["shoulder"],
+            joint["elbow"],
+            thick * 0.031 + extra,
+            thick * 0.024 + extra,
+            part["arm"],
+            sleeve,
+            **cloth,
+        )
         cloth["cut"] = (wear.sleeve - 1) * body.bones["forearm"]
         extra = wear.loose * (wear.sleeve > 1.4)
-        add(joint["elbow"], joint["wrist"], thick * 0.024 + extra, thick * 0.018 + extra, part["forearm"], sleeve, **cloth)
+        add(
+            joint["elbow"],
+            joint["wrist"],
+            thick * 0.024 + extra,
+            thick * 0.018 + extra,
+            part["forearm"],
+            sleeve,
+            **cloth,
+        )
         add(joint["wrist"], joint["hand"], thick * 0.019, thick * 0.023, part["forearm"], skin)
         cloth = {"pattern": wear.trouser_pattern, "cut": wear.leg * body.bones["thigh"]}
         extra = wear.loose * (wear.leg > 0.5)
@@ -225,7 +246,7 @@ def draw_things(draw: Draw, ends: Tensor, radii: Tensor, image: Tensor) -> Shape
         origin=ends[:, 0],
         frame=torch.linalg.qr(draw.normal((count, 3, 3)))[0],
         colours=_colours(draw, (count, 3)),
-        cut=torch.full((count,), 9.0).double(),
+        cut=torch.full((count,), NO_CUT).double(),
         pattern=_patterns(draw, count),
         badge=torch.zeros(count, 3).double(),
         kind=torch.zeros(count, dtype=torch.long),

@@ -1,0 +1,310 @@
+"""The model contract: building by name, losses, answers, and estimating on any picture."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from course_lib import checkpoints, geometry, losses, models
+from course_lib.errors import CourseError
+from course_lib.models.base import PoseModel
+from course_lib.pose import Batch, Pose
+from course_lib.skeletons import LSP, Skeleton
+from course_lib.targets import heatmaps
+
+# Every model under its name, made small enough for a test.
+SMALL = {
+    "hourglass": {"stacks": 2, "width": 16, "depth": 2, "input_size": (64, 48)},
+    "hourglass_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
+}
+every_model = pytest.mark.parametrize("name", models.names())
+
+
+def small(name, skeleton="lsp", **options):
+    torch.manual_seed(0)
+    return models.create(name, skeleton, **{**SMALL[name], **options})
+
+
+def stick_figures(count, size, skeleton=LSP, seed=0):
+    """A batch of four-colour stick figures: every joint a blob of its own colour on grey noise."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    extent = torch.tensor([width, height])
+    joints = extent * (0.15 + 0.7 * torch.rand(count, len(skeleton), 2, generator=generator))
+    blobs = heatmaps.gaussian(joints, size, sigma=2.5)  # (B, K, H, W)
+    colours = torch.rand(len(skeleton), 3, generator=generator)
+    images = torch.einsum("bkhw,kc->bchw", blobs, colours) + 0.1 * torch.rand(count, 3, *size, generator=generator)
+    return Batch(images.clamp(0, 1), joints, torch.full((count, len(skeleton)), 2), skeleton)
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_model_has_a_small_form_in_this_file():
+    assert sorted(SMALL) == models.names()
+
+
+@every_model
+def test_models_know_their_name_options_and_sizes(name):
+    model = small(name)
+    assert isinstance(model, PoseModel) and model.skeleton is LSP
+    assert model.name == name and model.options == SMALL[name]
+    assert model.input_size == SMALL[name]["input_size"] and model.stride >= 1
+    again = models.create(model.name, model.skeleton, **model.options)
+    assert [p.shape for p in again.parameters()] == [p.shape for p in model.parameters()]
+
+
+def test_a_model_without_a_skeleton_gets_its_usual_one():
+    assert models.options("hourglass")["skeleton"] == "mpii"
+    assert models.create("hourglass_course").skeleton.name == models.options("hourglass_course")["skeleton"] == "lsp"
+
+
+@every_model
+def test_models_take_a_skeleton_of_ones_own(name):
+    own = Skeleton("hand", ("wrist", "thumb", "finger"), ((0, 1), (0, 2)), (0.05,) * 3, ("wrist", "thumb"), None)
+    model = small(name, own)
+    assert len(model.decode(model(torch.rand(1, 3, *model.input_size)))[0][0].joints) == 3
+
+
+def test_names_and_options_nobody_knows_are_refused_with_what_is_known():
+    with pytest.raises(CourseError, match="did you mean 'hourglass'"):
+        models.create("hourglas")
+    with pytest.raises(CourseError, match=r"has no option 'stakcs'; its options are stacks, width, depth"):
+        models.create("hourglass", stakcs=2)
+    with pytest.raises(CourseError, match="no skeleton called 'cat'"):
+        models.create("hourglass_course", "cat")
+
+
+@every_model
+def test_the_first_sentence_says_what_a_module_is_and_whose(name):
+    module = inspect.getmodule(type(small(name)))
+    assert "20" in module.__doc__ and "|" in module.__doc__  # a year, and the table of paper / code / here
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@every_model
+def test_a_saved_model_is_loaded_again_and_answers_the_same(name, tmp_path):
+    model = small(name).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())  # what a checkpoint keeps
+    header = {"recipe": "test", "data": {}, "steps": 0, "images": 0, "seed": 0, "device": "cpu", "scores": {}}
+    checkpoints.save(tmp_path / "model.safetensors", model, {**header, "date": "2026-01-31"})
+    loaded = models.load(name, tmp_path / "model.safetensors")
+    assert not loaded.training and loaded.input_size == model.input_size
+    images = torch.rand(2, 3, *model.input_size)
+    assert torch.equal(loaded(images), model(images))
+
+
+def test_a_checkpoint_that_is_not_there_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(CourseError, match=r"there is no checkpoint .*nowhere\.safetensors; train one with"):
+        models.load("hourglass_course", tmp_path / "nowhere.safetensors")
+    with pytest.raises(CourseError, match=r"there is no checkpoint .*hourglas\.safetensors; train one with"):
+        models.load("hourglas")
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+@every_model
+def test_a_batch_answers_as_its_images_do_one_by_one(name):
+    model = small(name).eval()
+    images = torch.rand(3, 3, *model.input_size)
+    together = model.decode(model(images))
+    assert len(together) == 3 and all(len(poses) == 1 for poses in together)
+    for index in range(3):
+        (alone,) = model.decode(model(images[index : index + 1]))[0]
+        assert isinstance(alone, Pose) and alone.skeleton is LSP
+        assert torch.allclose(alone.joints, together[index][0].joints, atol=1e-2)
+        assert torch.allclose(alone.scores, together[index][0].scores, atol=1e-5)
+
+
+@every_model
+def test_the_loss_ignores_unlabelled_joints_and_sums_its_terms(name):
+    model = small(name).eval()
+    batch = stick_figures(3, model.input_size)
+    batch.visible[0, :5] = 0
+    batch.visible[1] = 1
+    outputs = model(batch.images)
+    terms = model.loss(outputs, batch)
+    parts = [term.detach() for term_name, term in terms.items() if term_name != "total"]
+    assert float(terms["total"].detach()) == pytest.approx(float(sum(parts)), rel=1e-5)
+    batch.joints[0, :5] = float("nan")
+    assert torch.equal(model.loss(outputs, batch)["total"], terms["total"])
+    batch.visible[:] = 0
+    nothing = model.loss(model(batch.images), batch)["total"]
+    nothing.backward()
+    assert nothing.detach() == 0 and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_model
+def test_half_precision_autocast_trains(name):
+    model = small(name).train()
+    batch = stick_figures(4, model.input_size)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(model(batch.images), batch)["total"]
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["hourglass_course"])
+def test_four_images_are_learned_by_heart(name):
+    model = small(name, width=32).train().to(memory_format=torch.channels_last)
+    batch = stick_figures(4, model.input_size)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        model.loss(model(batch.images), batch)["total"].backward()
+        optimiser.step()
+    poses = model.estimate(batch.images)
+    answer = torch.stack([pose.joints for (pose,) in poses])
+    torso = 0.25 * model.input_size[0]
+    correct = (answer - batch.joints).norm(dim=-1) <= 0.2 * torso
+    assert bool(correct.all()), f"{int((~correct).sum())} joints of {correct.numel()} are wrong"
+    assert min(float(pose.scores.min()) for (pose,) in poses) > 0.5
+
+
+# --- estimating -------------------------------------------------------------------------------------------------------
+
+
+class Finder(PoseModel):
+    """Answers with the brightest pixel of every crop, for all joints: a model whose right answer is known."""
+
+    def __init__(self):
+        super().__init__("lsp", (64, 48))
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append((images.shape, self.training, torch.is_grad_enabled()))
+        return images.mean(1, keepdim=True).expand(-1, 14, -1, -1) * self.weight
+
+    def decode(self, outputs):
+        joints, scores = heatmaps.dark(outputs, sigma=2.0)
+        return [[Pose(j, s, self.skeleton, float(s.mean()))] for j, s in zip(joints, scores, strict=True)]
+
+
+def spot(x, y, height=90, width=120, sigma=3.0):
+    return heatmaps.gaussian(torch.tensor([[x, y]]), (height, width), sigma)[0]
+
+
+@pytest.mark.parametrize("boxes", [None, [[20.0, 10.0, 80.0, 90.0]], [[-30.0, -10.0, 60.0, 70.0]]])
+def test_estimates_come_back_in_the_pixels_of_the_picture(boxes):
+    model = Finder().train()
+    (pose,) = model.estimate(spot(47.3, 38.8), boxes=boxes)[0]
+    assert torch.allclose(pose.joints, torch.tensor([47.3, 38.8]).expand(14, 2), atol=0.15)
+    assert pose.box.tolist() == ([0, 0, 120, 90] if boxes is None else boxes[0])
+    assert pose.scores.shape == (14,) and pose.score > 0.5
+    assert model.training and model.seen == [((1, 3, 64, 48), False, False)]
+    (pose.joints.requires_grad_() * pose.scores[:, None]).sum().backward()  # ordinary tensors, fit for further use
+
+
+def test_boxes_are_grown_by_a_quarter_unless_told_otherwise():
+    model = Finder()
+    outside = spot(9.0, 45.0)  # left of the box, within its padding
+    box = [[10.0, 10.0, 70.0, 80.0]]
+    assert abs(float(model.estimate(outside, box)[0][0].joints[0, 0]) - 9) < 0.5
+    assert float(model.estimate(outside, box, padding=1.0)[0][0].joints[0, 0]) > 0
+
+
+def test_many_pictures_of_many_sizes_with_any_number_of_boxes():
+    model = Finder()
+    pictures = [spot(30.0, 30.0), spot(50.0, 20.0, 40, 200), spot(5.5, 5.5, 11, 11, 1.0)]
+    boxes = [torch.tensor([[10.0, 10.0, 50.0, 60.0]] * 40), [], None]
+    answers = model.estimate(pictures, boxes)
+    assert [len(poses) for poses in answers] == [40, 0, 1]
+    assert len(model.seen) == 2  # 41 crops, 32 at once
+    assert torch.allclose(answers[0][39].joints[0], torch.tensor([30.0, 30.0]), atol=0.1)
+    assert torch.allclose(answers[2][0].joints[0], torch.tensor([5.5, 5.5]), atol=0.1)
+    assert model.estimate([]) == [] and model.estimate(pictures[0], torch.zeros(0, 4)) == [[]]
+    whole = model.estimate(torch.stack([pictures[0], pictures[0]]).repeat(1, 1, 1)[:, None])
+    assert len(whole) == 2 and len(whole[0]) == 1
+
+
+def test_a_box_beside_the_picture_gives_a_pose_that_claims_nothing():
+    beside, partly = Finder().estimate(spot(47.0, 38.0), [[130.0, 0.0, 160.0, 50.0], [-400.0, -300.0, 60.0, 70.0]])[0]
+    assert beside.score == 0 and bool((beside.scores == 0).all()) and beside.joints.isfinite().all()
+    assert partly.score > 0
+
+
+@pytest.mark.parametrize(
+    ("boxes", "sentence"),
+    [
+        ([[5.0, 5.0, 5.0, 9.0]], "x0 < x1 and y0 < y1"),
+        ([[5.0, 5.0, float("nan"), 9.0]], "must be finite"),
+        ([5.0, 5.0, 8.0, 9.0], r"shape \(N, 4\)"),
+        ([[5.0, 5.0, 8.0]], r"shape \(N, 4\)"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(boxes, sentence):
+    with pytest.raises(CourseError, match=sentence):
+        Finder().estimate(spot(47.0, 38.0), boxes)
+
+
+def test_pictures_and_boxes_must_match_in_number():
+    with pytest.raises(CourseError, match="2 pictures came with the boxes of 1"):
+        Finder().estimate([spot(47.0, 38.0)] * 2, [[[0.0, 0.0, 5.0, 5.0]]])
+
+
+def test_a_model_without_a_flip_test_says_so():
+    with pytest.raises(CourseError, match="Finder has no flip test"):
+        Finder().estimate(spot(47.0, 38.0), flip_test=True)
+
+
+@every_model
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((40, 30), np.uint8),
+        np.full((40, 30, 1), 7, np.uint8),
+        np.full((40, 30, 4), 70, np.uint8),
+        np.full((40, 30), 700, np.uint16),
+        np.ones((1, 1)),
+        np.ones((1, 300)),
+        Image.new("RGBA", (30, 40)),
+        torch.rand(3, 40, 30),
+    ],
+)
+def test_every_model_estimates_on_every_kind_of_picture(name, picture):
+    ((pose,),) = small(name).estimate(picture)
+    assert pose.joints.shape == (14, 2) and pose.joints.isfinite().all() and pose.scores.isfinite().all()
+
+
+@every_model
+def test_broken_pictures_are_refused_by_name(name, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(CourseError, match=r"broken\.jpg"):
+        small(name).estimate([torch.rand(3, 8, 8), tmp_path / "broken.jpg"])
+    with pytest.raises(CourseError, match="not finite"):
+        small(name).estimate(torch.full((3, 8, 8), float("nan")))
+
+
+@every_model
+def test_with_the_flip_test_a_mirrored_picture_has_the_mirrored_pose(name):
+    model = small(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)  # maps with peaks
+    picture = stick_figures(1, (64, 48)).images[0]
+    ((pose,),) = model.estimate(picture, flip_test=True)
+    ((mirrored,),) = model.estimate(geometry.flip_images(picture), flip_test=True)
+    back = geometry.flip_joints(mirrored.joints, 48, LSP.swaps)
+    assert torch.allclose(back, pose.joints, atol=0.05)
+    assert torch.allclose(mirrored.scores[list(LSP.swaps)], pose.scores, atol=1e-4)
+
+
+def test_stage_losses_are_measured_in_all_zero_answers():
+    model = small("hourglass_course")
+    batch = stick_figures(8, model.input_size)
+    zeros = torch.zeros(2, 8, 14, 16, 16)
+    for loss in model.stage_losses(zeros, batch):
+        assert float(loss) == pytest.approx(1, abs=0.05)
+    perfect = model.targets(batch, (16, 16))
+    assert float(model.stage_losses(perfect[None], batch)[0]) == 0
+    plain = losses.heatmap_mse(zeros[0], perfect, batch.visible)
+    assert torch.equal(model.stage_losses(zeros, batch)[0], plain / heatmaps.zero_level((16, 16), model.sigma))
