@@ -96,14 +96,15 @@ def gallery(
     people: Sequence[Any] | None = None,
     titles: Sequence[str] | None = None,
     columns: int | None = None,
-    width: float = style.PAGE,
+    width: float | None = None,
     **options,
 ) -> Figure:
     """Pictures in rows, with estimated `poses` and true `people` drawn on them; one entry of each per picture.
 
     images: pictures, or Scenes (which bring their people), or a Batch (which brings its one person each). An entry of
-    `poses` or `people` is one person or a list of them; with exactly one of each, errors are drawn too. Options go to
-    `draw_pose`.
+    `poses` or `people` is one person or a list of them; with exactly one of each, errors are drawn too. The figure is
+    `width` inches wide: the page, or half of it for one column. Options go to `draw_pose`. End the cell with
+    `plt.show()`, or Jupyter shows the figure twice.
 
         show.gallery(batch[:8])
         show.gallery(scenes, poses=model.estimate([scene.image for scene in scenes]))
@@ -116,6 +117,7 @@ def gallery(
             raise CourseError(f"a gallery of {count} pictures needs {count} {name}; got {len(given)}")
     columns = min(columns or _columns(count), count)
     rows = math.ceil(count / columns)
+    width = width or min(style.PAGE, columns * style.PAGE / 2)
     arrays = [draw.as_picture(picture) for picture in pictures]
     aspect = max(array.shape[0] / array.shape[1] for array in arrays)
     height = rows * (width / columns * aspect + (0.28 if titles else 0.06))

@@ -63,7 +63,7 @@ def maps_grid(
     columns: int | None = None,
     maximum: float | None = None,
     peaks: bool = True,
-    width: float = style.PAGE,
+    width: float | None = None,
     **options,
 ) -> Figure:
     """One panel for each map of `maps` (K, H', W') over the same picture, named and with its highest value.
@@ -78,6 +78,7 @@ def maps_grid(
         raise CourseError(f"{len(maps)} maps need {len(maps)} names; got {len(names)}")
     columns = min(columns or -(-len(maps) // -(-len(maps) // 6)), len(maps))
     rows = -(-len(maps) // columns)
+    width = width or min(style.PAGE, columns * style.PAGE / 2)
     picture = draw.as_picture(image)
     panel = width / columns
     height = rows * (panel * picture.shape[0] / picture.shape[1] + 0.28)

@@ -23,6 +23,8 @@ CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, INK)
 DPI = 90
 PAGE = 9.0  # inches: the widest a figure should be
 
+_PLAIN_BACKENDS = ("agg", "inline", "module://matplotlib_inline.backend_inline")
+
 _STYLE = {
     "figure.dpi": DPI,
     "figure.figsize": (PAGE, 3.6),
@@ -63,7 +65,7 @@ def use_style() -> None:
     matplotlib.rcParams.update(_STYLE)
     # only a notebook has already imported IPython; a training job never needs it
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if hasattr(shell, "kernel") and any(name in plt.get_backend().lower() for name in ("inline", "agg")):
+    if hasattr(shell, "kernel") and plt.get_backend().lower() in _PLAIN_BACKENDS:
         # into the page, even where the notebook was started from a shell with MPLBACKEND=Agg
         shell.enable_matplotlib("inline")
         formatter = shell.display_formatter.formatters["image/png"]

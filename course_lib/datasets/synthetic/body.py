@@ -43,35 +43,13 @@ LIMITS = torch.tensor(
     [_TRUNK_LIMITS.get(name) or _SIDED_LIMITS[name.split("_", 1)[1]] for name in ANGLES], dtype=torch.float64
 )
 
-# The joints the world knows; every skeleton of the course is a selection of these (truth.py).
-JOINTS = [
-    "pelvis",
-    "thorax",
-    "neck",
-    "head",
-    "head_top",
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "left_hand",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "left_toe",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-    "right_hand",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "right_toe",
-]
+# The joints the world knows; every skeleton of the course is a selection of these (world.py).
+_LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe")
+JOINTS = (
+    *("pelvis", "thorax", "neck", "head", "head_top", "nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+    *(f"left_{name}" for name in _LIMB_JOINTS),
+    *(f"right_{name}" for name in _LIMB_JOINTS),
+)
 JOINT = {name: index for index, name in enumerate(JOINTS)}
 
 # How deep under the skin a joint lies, in units of body height: the tolerance of the visibility test.

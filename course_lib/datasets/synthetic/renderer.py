@@ -92,7 +92,10 @@ def pick(values: Tensor, which: Tensor) -> Tensor:
 
 
 def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int]) -> Rendering:
-    """Draws all shapes of B images. cameras (B, 3) focal, centre x, y in pixels; lights (B, 4) direction and ambient."""
+    """Draws all shapes of B images.
+
+    cameras (B, 3): focal length, centre x, centre y in pixels. lights (B, 4): direction to the light, ambient share.
+    """
     device, images = cameras.device, len(cameras)
     height, width = size[0] * SAMPLES, size[1] * SAMPLES
     cameras = cameras * SAMPLES
@@ -116,9 +119,8 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     along = torch.addcmul(pick(base, line), x, pick(slope, line)).clamp_(0, 1)
     x = torch.addcmul(x, along, pick(pick(delta[:, 0], of_row), line), value=-1)
     y = torch.addcmul(pick(y, line), along, pick(pick(delta[:, 1], of_row), line), value=-1)
-    radius = torch.addcmul(
-        pick(pick(radii[:, 0], of_row), line), along, pick(pick(radii[:, 1] - radii[:, 0], of_row), line)
-    )
+    start, change = pick(radii[:, 0], of_row), pick(radii[:, 1] - radii[:, 0], of_row)
+    radius = torch.addcmul(pick(start, line), along, pick(change, line))
     inside = radius * radius - x * x - y * y
     keep = (inside > 0).nonzero()[:, 0]
 

@@ -133,31 +133,29 @@ def dress(
     thick = body.height * body.build
     plain = torch.zeros_like(wear.shirt_pattern) + torch.tensor([0, 0, 0, 9.0, 1]).double()
     no_badge, no_face = torch.zeros_like(wear.badge), torch.zeros_like(wear.face)
-    rows: list[tuple] = []
+    rows: list[dict[str, Tensor]] = []
 
     def along(base: Tensor, frame: Tensor, left=zero, up=zero, front=zero) -> Tensor:
         return base + (frame @ torch.stack([left, up, front], -1)[..., None])[..., 0]
 
-    def add(
-        a, b, r0, r1, frame, colours, cut=None, pattern=plain, badge=no_badge, kind=PLAIN, face=no_face, origin=None
-    ):
-        cut = zero + NO_CUT if cut is None else cut
-        origin = a if origin is None else origin
-        rows.append(
-            (a, b, r0 + zero, r1 + zero, origin, frame, torch.stack(colours, 1), cut, pattern, badge, kind, face)
-        )
+    def add(start, end, first, last, frame, colours, **more) -> None:
+        """One shape between two points, with its two radii; `more` overrides the defaults of its surface."""
+        surface = {"origin": start, "cut": zero + NO_CUT, "pattern": plain, "badge": no_badge, "face": no_face}
+        surface |= {"kind": torch.full_like(image, PLAIN)} | more
+        geometry = {"ends": torch.stack([start, end], 1), "radii": torch.stack([first + zero, last + zero], 1)}
+        rows.append(geometry | surface | {"frame": frame, "colours": torch.stack(colours, 1)})
 
     chest, pelvis, head = frames["chest"], frames["pelvis"], frames["head"]
     skin, shirt, legs = (wear.skin,) * 3, (wear.shirt[:, 0], wear.trousers[:, 0], wear.shirt[:, 1]), wear.trousers
     size = body.bones["head"]
     low, high = along(at["head"], head, up=-size * 0.14), along(at["head"], head, up=size * 0.1)
-    add(low, high, size * 0.4, size * 0.46, head, (wear.skin, wear.hair, wear.skin * 0.45), kind=HEAD, face=wear.face,
-        origin=at["head"])  # fmt: skip
+    features = {"kind": torch.full_like(image, HEAD), "face": wear.face, "origin": at["head"]}
+    add(low, high, size * 0.4, size * 0.46, head, (wear.skin, wear.hair, wear.skin * 0.45), **features)
     bridge = along(at["nose"], head, up=size * 0.12, front=-size * 0.08)
     add(bridge, at["nose"], size * 0.07 * wear.face[:, 2], size * 0.1 * wear.face[:, 2], head, skin)
     nape = along(at["head"], head, up=-size * 0.1, front=-size * 0.28)
-    add(nape, along(nape, head, up=-size * 0.9, front=-size * 0.12), wear.long_hair, wear.long_hair * 0.8, head,
-        (wear.hair,) * 3)  # fmt: skip
+    tips = along(nape, head, up=-size * 0.9, front=-size * 0.12)
+    add(nape, tips, wear.long_hair, wear.long_hair * 0.8, head, (wear.hair,) * 3)
     add(at["thorax"], along(at["neck"], head, up=size * 0.12), thick * 0.034, thick * 0.031, chest, skin)
 
     # the trunk: one bar across the shoulders, three columns down, one bar across the hips; trousers start at the cut
@@ -178,61 +176,37 @@ def dress(
     back = along(at["thorax"], chest, up=-tall * 0.06, front=-tall * 0.085)
     add(back, along(back, chest, up=-tall * 0.13), wear.rucksack, wear.rucksack * 1.15, chest, (wear.thing,) * 3)
 
+    outfits = {
+        "sleeve": ((wear.shirt[:, 0], wear.skin, wear.shirt[:, 1]), wear.shirt_pattern, wear.sleeve),
+        "leg": ((legs[:, 0], wear.skin, legs[:, 1]), wear.trouser_pattern, wear.leg),
+    }
     for side, _ in _SIDES:
-        part = {name: frames[f"{side}_{name}"] for name in ("arm", "forearm", "thigh", "shin", "foot")}
-        joint = {name.removeprefix(f"{side}_"): value for name, value in at.items() if name.startswith(side)}
-        sleeve, trouser = (wear.shirt[:, 0], wear.skin, wear.shirt[:, 1]), (legs[:, 0], wear.skin, legs[:, 1])
-        cloth = {"pattern": wear.shirt_pattern, "cut": wear.sleeve * body.bones["upper_arm"]}
-        extra = wear.loose * (wear.sleeve > 0.4)
-        add(
-            joint["shoulder"],
-            joint["elbow"],
-            thick * 0.031 + extra,
-            thick * 0.024 + extra,
-            part["arm"],
-            sleeve,
-            **cloth,
-        )
-        cloth["cut"] = (wear.sleeve - 1) * body.bones["forearm"]
-        extra = wear.loose * (wear.sleeve > 1.4)
-        add(
-            joint["elbow"],
-            joint["wrist"],
-            thick * 0.024 + extra,
-            thick * 0.018 + extra,
-            part["forearm"],
-            sleeve,
-            **cloth,
-        )
-        add(joint["wrist"], joint["hand"], thick * 0.019, thick * 0.023, part["forearm"], skin)
-        cloth = {"pattern": wear.trouser_pattern, "cut": wear.leg * body.bones["thigh"]}
-        extra = wear.loose * (wear.leg > 0.5)
-        add(joint["hip"], joint["knee"], thick * 0.056 + extra, thick * 0.034 + extra, part["thigh"], trouser, **cloth)
-        cloth["cut"] = (wear.leg - 1) * body.bones["shin"]
-        extra = wear.loose * (wear.leg > 1.5)
-        add(joint["knee"], joint["ankle"], thick * 0.034 + extra, thick * 0.023 + extra, part["shin"], trouser, **cloth)
-        add(joint["ankle"], joint["toe"], thick * 0.027, thick * 0.021, part["foot"], (wear.shoes,) * 3)
+        for start, end, part, bone, first, last, outfit, begins in _LIMBS:
+            colours, pattern, covered = outfits[outfit]
+            extra = wear.loose * (covered > begins + 0.45)
+            frame, cut = frames[f"{side}_{part}"], (covered - begins) * body.bones[bone]
+            radii = thick * first + extra, thick * last + extra
+            add(at[f"{side}_{start}"], at[f"{side}_{end}"], *radii, frame, colours, pattern=pattern, cut=cut)
+        add(at[f"{side}_wrist"], at[f"{side}_hand"], thick * 0.019, thick * 0.023, frames[f"{side}_forearm"], skin)
+        shoe = (wear.shoes,) * 3
+        add(at[f"{side}_ankle"], at[f"{side}_toe"], thick * 0.027, thick * 0.021, frames[f"{side}_foot"], shoe)
 
-    count, per_person = len(joints), len(rows)
-    columns = list(zip(*rows, strict=True))
-    a, b, r0, r1, origin, frame, colours, cut, pattern, badge = (torch.stack(c, 1).flatten(0, 1) for c in columns[:10])
+    per_person = len(rows)
     return Shapes(
-        ends=torch.stack([a, b], 1),
-        radii=torch.stack([r0, r1], 1),
         image=image.repeat_interleave(per_person),
         owner=owner.repeat_interleave(per_person),
-        origin=origin,
-        frame=frame,
-        colours=colours,
-        cut=cut,
-        pattern=pattern,
-        badge=badge,
-        kind=torch.tensor(columns[10]).repeat(count),
-        face=torch.stack(columns[11], 1).flatten(0, 1),
+        **{name: torch.stack([row[name] for row in rows], 1).flatten(0, 1) for name in rows[0]},
     )
 
 
 _SIDES = (("left", 1.0), ("right", -1.0))
+# from joint, to joint, frame, bone, the two radii (of body height), what covers it, and where on that it begins
+_LIMBS = (
+    ("shoulder", "elbow", "arm", "upper_arm", 0.031, 0.024, "sleeve", 0),
+    ("elbow", "wrist", "forearm", "forearm", 0.024, 0.018, "sleeve", 1),
+    ("hip", "knee", "thigh", "thigh", 0.056, 0.034, "leg", 0),
+    ("knee", "ankle", "shin", "shin", 0.034, 0.023, "leg", 1),
+)
 
 
 def draw_things(draw: Draw, ends: Tensor, radii: Tensor, image: Tensor) -> Shapes:

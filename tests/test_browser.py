@@ -1,0 +1,199 @@
+"""A learner's browser: JupyterLab opens a lesson, runs all of it, and a slider moved by key changes the picture.
+
+Needs Chromium: the program that the environment variable CHROMIUM names, or one on the path.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+
+from course_lib import paths
+from course_lib.course import notebooks
+
+LESSONS = ("00_start_here", "13_metrics")
+START_SECONDS, RUN_SECONDS, REDRAW_SECONDS = 90, 240, 30
+TOKEN = "browser-test"
+
+# One slider is connected to the picture, the other to nothing: the test's own control
+TINY = [
+    "from matplotlib import pyplot as plt\nfrom course_lib import show",
+    """def draw(joint):
+    figure, ax = plt.subplots(figsize=(3, 2))
+    ax.bar([joint], [1])
+    ax.set_xlim(-1, 10)
+    return figure
+
+show.explore(draw, joint=show.slider(0, 9))""",
+    """from IPython.display import display
+import ipywidgets as widgets
+picture = widgets.Image(value=show.png(draw(3)), format="png")
+display(widgets.VBox([picture, widgets.IntSlider(3, 0, 9, description="unconnected")]))
+plt.close("all")""",
+]
+
+READY = """() => {
+  const panel = window.jupyterapp?.shell.currentWidget;
+  const kernel = panel?.sessionContext?.session?.kernel;
+  return !!panel?.content?.model && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+DONE = """() => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  const code = [...panel.content.model.cells].filter(cell => cell.type === "code");
+  return code.every(cell => cell.executionCount !== null || !cell.sharedModel.source.trim())
+    && panel.sessionContext.session.kernel.status === "idle";
+}"""
+ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells].flatMap(cell =>
+  (cell.type === "code" ? cell.sharedModel.getOutputs() : []).filter(out => out.output_type === "error")
+    .map(out => `${out.ename}: ${out.evalue}`))"""
+# A fingerprint of the visible pictures in the cell of one slider
+PICTURES = """async handle => {
+  const cell = handle.closest(".jp-Cell");
+  const seen = [...cell.querySelectorAll(".jp-OutputArea img")].filter(image => image.offsetParent && image.naturalWidth);
+  const prints = await Promise.all(seen.map(async image => {
+    const bytes = await (await fetch(image.src)).arrayBuffer();
+    return [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].slice(0, 8).join(".");
+  }));
+  return prints.join(" ");
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser's program; on CI it must be there, elsewhere its absence skips the test."""
+    names = (os.environ.get("CHROMIUM") or "", "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        told = "there is no Chromium here; install it or name it in the environment variable CHROMIUM"
+        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
+    return found
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab of its own, with nobody's settings: its address and the folder it shows."""
+    folder = tmp_path / "lessons"
+    settings = tmp_path / "settings" / "@jupyterlab"
+    for name, content in {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},  # cells off screen exist as well
+    }.items():
+        file = settings / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"),
+    }
+    own |= {"IPYTHONDIR": str(tmp_path / "ipython")}
+    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0}
+    options |= {"ServerApp.root_dir": folder, "IdentityProvider.token": TOKEN, "ServerApp.open_browser": False}
+    options |= {"ServerApp.allow_root": True, "LabApp.expose_app_in_browser": True}
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    with open(tmp_path / "lab.log", "w") as log:
+        server = subprocess.Popen(command, env=notebooks.environment() | own, stdout=log, stderr=log, cwd=folder)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/status?token={TOKEN}", server, tmp_path / "lab.log")
+        yield f"http://127.0.0.1:{port}", folder
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        browser.close()
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, f"JupyterLab ended at once:\n{log.read_text()[-3000:]}"
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not answer in {START_SECONDS} s:\n{log.read_text()[-3000:]}")
+
+
+def run_all(page: Page, address: str, notebook: str) -> list[str]:
+    """Opens a notebook and runs all its cells; the list goes on to collect what the console complains about."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # a file that is optional and absent (a user's own style sheet, a workspace) is the browser's complaint, not ours
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{address}/lab/tree/{notebook}?token={TOKEN}")
+    page.wait_for_function(READY, timeout=START_SECONDS * 1000)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.wait_for_function(DONE, timeout=RUN_SECONDS * 1000)
+    return complaints
+
+
+def press(page: Page, slider: int, seconds: float) -> tuple[str, str]:
+    """Moves a slider by one key; the pictures of its cell before, and after they changed or the time was up."""
+    handle = page.locator(".jp-OutputArea [role=slider]").nth(slider)
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    before = handle.evaluate(PICTURES)
+    stands_at = float(handle.get_attribute("aria-valuenow") or 0)
+    ends_at = float(handle.get_attribute("aria-valuemax") or 0)
+    page.keyboard.press("ArrowLeft" if stands_at >= ends_at else "ArrowRight")
+    deadline = time.monotonic() + seconds
+    while (after := handle.evaluate(PICTURES)) == before and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    assert float(handle.get_attribute("aria-valuenow") or 0) != stands_at, "the key did not move the slider"
+    return before, after
+
+
+def test_a_slider_moves_its_picture_and_another_does_not(lab, page, write_notebook):
+    address, folder = lab
+    write_notebook(folder / "tiny.ipynb", TINY)
+    complaints = run_all(page, address, "tiny.ipynb")
+    assert page.evaluate(ERRORS) == []
+    before, after = press(page, 0, REDRAW_SECONDS)
+    assert before and after and before != after
+    again, later = press(page, 0, REDRAW_SECONDS)
+    assert again == after and later not in (before, after)
+    before, after = press(page, 1, 3)
+    assert before and before == after, "a slider that is connected to nothing must change nothing"
+    assert complaints == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lessons_slider_moves_its_picture(lab, page, lesson):
+    source = paths.NOTEBOOKS / f"{lesson}.ipynb"
+    if not source.exists():
+        pytest.skip(f"{source.name} is not written yet")
+    address, folder = lab
+    shutil.copy(source, folder)
+    complaints = run_all(page, address, source.name)
+    assert page.evaluate(ERRORS) == []
+    before, after = press(page, 0, REDRAW_SECONDS)
+    assert before and after and before != after
+    assert complaints == []
