@@ -20,7 +20,7 @@ from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from course_lib import paths
 from course_lib.course import notebooks
 
-LESSONS = ("00_start_here", "13_metrics")
+LESSONS = [name for name in ("00_start_here", "13_metrics") if (paths.NOTEBOOKS / f"{name}.ipynb").exists()]
 START_SECONDS, RUN_SECONDS, REDRAW_SECONDS = 90, 240, 30
 TOKEN = "browser-test"
 
@@ -58,7 +58,7 @@ ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
 # A fingerprint of the visible pictures in the cell of one slider
 PICTURES = """async handle => {
   const cell = handle.closest(".jp-Cell");
-  const seen = [...cell.querySelectorAll(".jp-OutputArea img")].filter(image => image.offsetParent && image.naturalWidth);
+  const seen = [...cell.querySelectorAll(".jp-OutputArea img")].filter(one => one.offsetParent && one.naturalWidth);
   const prints = await Promise.all(seen.map(async image => {
     const bytes = await (await fetch(image.src)).arrayBuffer();
     return [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].slice(0, 8).join(".");
@@ -142,7 +142,7 @@ def run_all(page: Page, address: str, notebook: str) -> list[str]:
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # a file that is optional and absent (a user's own style sheet, a workspace) is the browser's complaint, not ours
+        # JupyterLab looks for optional files, such as a user's style sheet; that they are absent is no error
         if message.type == "error" and "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
@@ -171,7 +171,7 @@ def press(page: Page, slider: int, seconds: float) -> tuple[str, str]:
     return before, after
 
 
-def test_a_slider_moves_its_picture_and_another_does_not(lab, page, write_notebook):
+def test_a_slider_moves_its_picture_and_another_does_not(page, lab, write_notebook):
     address, folder = lab
     write_notebook(folder / "tiny.ipynb", TINY)
     complaints = run_all(page, address, "tiny.ipynb")
@@ -186,13 +186,10 @@ def test_a_slider_moves_its_picture_and_another_does_not(lab, page, write_notebo
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_a_lessons_slider_moves_its_picture(lab, page, lesson):
-    source = paths.NOTEBOOKS / f"{lesson}.ipynb"
-    if not source.exists():
-        pytest.skip(f"{source.name} is not written yet")
+def test_a_lessons_slider_moves_its_picture(page, lab, lesson):
     address, folder = lab
-    shutil.copy(source, folder)
-    complaints = run_all(page, address, source.name)
+    shutil.copy(paths.NOTEBOOKS / f"{lesson}.ipynb", folder)
+    complaints = run_all(page, address, f"{lesson}.ipynb")
     assert page.evaluate(ERRORS) == []
     before, after = press(page, 0, REDRAW_SECONDS)
     assert before and after and before != after

@@ -181,7 +181,7 @@ def _score_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {one}" for key, one in value.items() if not isinstance(one, Mapping | list))
+        return ", ".join(key if isinstance(one, Mapping | list) else f"{key} {one}" for key, one in value.items())
     return "" if value is None else str(value)
 
 

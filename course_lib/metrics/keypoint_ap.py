@@ -64,17 +64,19 @@ def coco_keypoint_ap(
     files have them: only differences matter.
     """
     joints = len(sigmas_of(sigmas))
-    annotations = [one for one in annotations if one.get("category_id", category) == category]
-    results = [one for one in results if one.get("category_id", category) == category]
-    found = {_field(one, "image_id", kind) for kind, ones in _kinds(annotations, results) for one in ones}
-    ids = sorted(found if image_ids is None else set(image_ids))
-    number = {image: i for i, image in enumerate(ids)}
-    annotations = [one for one in annotations if one["image_id"] in number]
-    strange = next((one for one in results if one["image_id"] not in number), None)
+    annotations, results = (
+        [one for one in ones if one.get("category_id", category) == category] for ones in (annotations, results)
+    )
+    true_images, found_images = _column(annotations, "image_id", "annotation"), _column(results, "image_id", "result")
+    number = {
+        image: i for i, image in enumerate(sorted({*true_images, *found_images} if image_ids is None else image_ids))
+    }
+    strange = next((image for image in found_images if image not in number), None)
     if strange is not None:
-        raise CourseError(f"a result is for image {strange['image_id']!r}, which is not among the images to evaluate")
-    truths = _coco_truths(annotations, number, joints)
-    return evaluate(truths, _coco_estimates(results, number, joints), sigmas=sigmas, **protocol)
+        raise CourseError(f"a result is for image {strange!r}, which is not among the images to evaluate")
+    annotations = [one for one in annotations if one["image_id"] in number]
+    truths, estimates = _coco_truths(annotations, number, joints), _coco_estimates(results, number, joints)
+    return evaluate(truths, estimates, sigmas=sigmas, **protocol)
 
 
 # --- from poses and scenes --------------------------------------------------------------------------------------------
@@ -126,24 +128,23 @@ def _joint_areas(joints: np.ndarray) -> np.ndarray:
 # --- from COCO's dictionaries -----------------------------------------------------------------------------------------
 
 
-def _kinds(annotations: Sequence[dict], results: Sequence[dict]) -> tuple[tuple[str, Sequence[dict]], ...]:
-    return ("annotation", annotations), ("result", results)
-
-
-def _field(one: dict, name: str, kind: str):
-    if name not in one:
-        raise CourseError(f"a COCO {kind} (id {one.get('id', 'not given')}) has no field '{name}'")
-    return one[name]
+def _column(ones: Sequence[dict], name: str, kind: str) -> list:
+    """One field of all dictionaries."""
+    try:
+        return [one[name] for one in ones]
+    except KeyError:
+        at = next(one.get("id", "not given") for one in ones if name not in one)
+        raise CourseError(f"a COCO {kind} (id {at}) has no field '{name}'") from None
 
 
 def _keypoints(ones: Sequence[dict], kind: str, joints: int) -> np.ndarray:
     """(N, K, 3) from the flat lists, each checked for its length."""
-    flat = [_field(one, "keypoints", kind) for one in ones]
-    for one, values in zip(ones, flat, strict=True):
+    flat = _column(ones, "keypoints", kind)
+    for k, values in enumerate(flat):
         if len(values) != 3 * joints:
             raise CourseError(
-                f"a COCO {kind} (id {one.get('id', 'not given')}, image {one['image_id']!r}) has {len(values)} numbers "
-                f"in its field 'keypoints'; {joints} joints need {3 * joints}"
+                f"a COCO {kind} (id {ones[k].get('id', 'not given')}, image {ones[k]['image_id']!r}) has "
+                f"{len(values)} numbers in its field 'keypoints'; {joints} joints need {3 * joints}"
             )
     numbers = np.fromiter(chain.from_iterable(flat), dtype=np.float64, count=3 * joints * len(flat))
     return numbers.reshape(len(flat), joints, 3)
@@ -152,9 +153,8 @@ def _keypoints(ones: Sequence[dict], kind: str, joints: int) -> np.ndarray:
 def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Truths:
     keypoints = _keypoints(annotations, "annotation", joints)
     labelled = (keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(-1)
-    count = labelled.sum(-1)
-    for k in np.flatnonzero(count == 0):
-        _field(annotations[k], "bbox", "annotation")
+    count = labelled.sum(-1).tolist()
+    _column([one for one, some in zip(annotations, count, strict=True) if not some], "bbox", "annotation")
     box = np.array([one.get("bbox", (0, 0, 0, 0)) for one in annotations], dtype=np.float64).reshape(-1, 4)
     crowd = np.array([bool(one.get("iscrowd", 0)) for one in annotations], dtype=bool)
     empty = [one.get("num_keypoints", some) == 0 for one, some in zip(annotations, count, strict=True)]
@@ -162,7 +162,7 @@ def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Trut
         picture=np.array([number[one["image_id"]] for one in annotations], dtype=np.int64),
         joints=np.ascontiguousarray(keypoints[..., :2]),
         labelled=labelled,
-        area=np.array([_field(one, "area", "annotation") for one in annotations], dtype=np.float64),
+        area=np.array(_column(annotations, "area", "annotation"), dtype=np.float64),
         box=np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1),
         ignored=crowd | np.array(empty, dtype=bool),
         crowd=crowd,
@@ -172,12 +172,12 @@ def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Trut
 def _coco_estimates(results: Sequence[dict], number: dict, joints: int) -> Estimates:
     positions = np.ascontiguousarray(_keypoints(results, "result", joints)[..., :2])
     if results and results[0].get("bbox"):
-        areas = np.array([_field(one, "bbox", "result") for one in results], dtype=np.float64)[:, 2:].prod(-1)
+        areas = np.array(_column(results, "bbox", "result"), dtype=np.float64)[:, 2:].prod(-1)
     else:
         areas = _joint_areas(positions)
     return Estimates(
         picture=np.array([number[one["image_id"]] for one in results], dtype=np.int64),
         joints=positions,
-        score=np.array([_field(one, "score", "result") for one in results], dtype=np.float64),
+        score=np.array(_column(results, "score", "result"), dtype=np.float64),
         area=areas,
     )

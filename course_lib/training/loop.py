@@ -22,6 +22,7 @@ choose its own inputs, stages or opponents. It runs under autocast: what it comp
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import time
@@ -322,14 +323,28 @@ def _source(
     if batches is not None:
         if not len(batches):
             raise CourseError("there are no batches to train on")
-        return lambda start: (batches[i % len(batches)] for i in range(start, NO_LIMIT))
+        return _cycle(lambda: batches)
     if list(recipe.data) != ["synthetic"]:
         raise unknown_name("source of training data", ", ".join(recipe.data), ["synthetic"])
     from course_lib.datasets import synthetic
 
     settings = synthetic.Settings(**recipe.data["synthetic"])
     where = {"size": model.input_size, "skeleton": recipe.skeleton, "device": device}
-    return lambda start: synthetic.stream(recipe.batch, seed=recipe.seed, settings=settings, start=start, **where)
+
+    def stream(start: int) -> Iterator[Batch]:
+        return synthetic.stream(recipe.batch, seed=recipe.seed, settings=settings, start=start, **where)
+
+    return _cycle(lambda: list(itertools.islice(stream(0), recipe.pool))) if recipe.pool else stream
+
+
+def _cycle(make: Callable[[], Sequence[Batch]]) -> Callable[[int], Iterator[Batch]]:
+    """Goes round a few batches; they are made when the first one is asked for."""
+
+    def batches_from(start: int) -> Iterator[Batch]:
+        pool = make()
+        yield from (pool[step % len(pool)] for step in range(start, NO_LIMIT))
+
+    return batches_from
 
 
 def _device_name(device: torch.device) -> str:
@@ -351,7 +366,9 @@ class _Bar:
     def __init__(self, run: _Run, wanted: bool) -> None:
         self.run, self.from_step, self.since = run, run.step, time.monotonic()
         form = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed}{postfix}"
-        self.bar = tqdm(total=1.0, desc=run.recipe.name, bar_format=form, disable=not wanted)
+        # "disable" is left out where a bar is wanted, so that the environment variable TQDM_DISABLE still counts
+        unwanted = {} if wanted else {"disable": True}
+        self.bar = tqdm(total=1.0, desc=run.recipe.name, bar_format=form, **unwanted)
 
     def __enter__(self) -> _Bar:
         return self

@@ -20,6 +20,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)  # what models.create gets besides
     skeleton: str = "lsp"
     data: dict[str, dict] = field(default_factory=lambda: {"synthetic": {}})  # source -> its settings
+    pool: int = 0  # render so many batches once and go round them; 0 never shows a picture twice
     batch: int = 32
     steps: int = 10_000
     learning_rate: float = 1e-3  # the highest, at the end of the warm-up
@@ -72,13 +73,14 @@ RECIPES = {
         Recipe(
             "hourglass_live",  # trained before the learner's eyes in lesson 06
             model="hourglass_course",
-            options={"stacks": 1, "width": 32},
-            batch=16,
-            steps=200,
-            learning_rate=3e-3,
+            options={"stacks": 1, "width": 32, "input_size": (64, 64)},
+            pool=16,
+            batch=32,
+            steps=250,
+            learning_rate=4e-3,
             warmup=10,
-            ema=0.95,
-            augment=Augment(geometry=0.0, patches=0),
+            ema=0.97,
+            augment=Augment(patches=0),
             precision="bf16",
         ),
         Recipe(

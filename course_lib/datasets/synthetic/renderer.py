@@ -111,9 +111,10 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     delta = centres[:, 1] - centres[:, 0]
     per_pixel = delta / delta.square().sum(-1, keepdim=True).clamp(min=1e-6)
     y = row + 0.5 - pick(centres[:, 0, 1], of_row)
-    rows = torch.arange(len(of_row), device=device)
+    rows = torch.arange(len(of_row), device=device, dtype=torch.int32)
     line = torch.repeat_interleave(rows, count)
-    column = torch.arange(len(line), device=device) - pick(torch.cumsum(count, 0) - count - first, line)
+    before = (torch.cumsum(count, 0) - count - first).int()
+    column = torch.arange(len(line), device=device, dtype=torch.int32) - pick(before, line)
     x = column + pick(0.5 - pick(centres[:, 0, 0], of_row), line)
     base, slope = y * pick(per_pixel[:, 1], of_row), pick(per_pixel[:, 0], of_row)
     along = torch.addcmul(pick(base, line), x, pick(slope, line)).clamp_(0, 1)
@@ -122,10 +123,10 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     start, change = pick(radii[:, 0], of_row), pick(radii[:, 1] - radii[:, 0], of_row)
     radius = torch.addcmul(pick(start, line), along, pick(change, line))
     inside = radius * radius - x * x - y * y
-    keep = (inside > 0).nonzero()[:, 0]
+    keep = (inside > 0).nonzero()[:, 0].int()
 
     line, along, radius = pick(line, keep), pick(along, keep), pick(radius, keep)
-    which = pick(of_row, line)
+    which = pick(of_row.int(), line)
     normal = torch.stack([pick(x, keep), pick(y, keep), -pick(inside, keep).sqrt()], -1) / radius[:, None]
     pixel_depth = torch.addcmul(pick(depth[:, 0], which), along, pick(depth[:, 1] - depth[:, 0], which))
     # the round surface bulges towards the camera by the radius, in metres, times the normal's depth
@@ -135,7 +136,7 @@ def render(shapes: Shapes, cameras: Tensor, lights: Tensor, size: tuple[int, int
     nearest = torch.full((images * height * width,), 2**62, dtype=torch.long, device=device)
     key = ((pixel_depth.clamp(_NEAR, 1000) * _DEPTH_STEPS).long() << 32) + torch.arange(len(pixel), device=device)
     nearest.scatter_reduce_(0, pixel, key, "amin")
-    winner = (key == pick(nearest, pixel)).nonzero()[:, 0]
+    winner = (key == pick(nearest, pixel)).nonzero()[:, 0].int()
 
     which, pixel, normal, pixel_depth = (pick(part, winner) for part in (which, pixel, normal, pixel_depth))
     colour = _shade(shapes, which, pixel, normal, pixel_depth, cameras, lights, (height, width))
@@ -172,7 +173,7 @@ def _shade(
     choice = torch.zeros_like(which)
     detailed = pick((~plain | (shapes.kind == HEAD)), which).nonzero()[:, 0]
     parts = (pick(part, detailed) for part in (which, pixel, depth))
-    choice[detailed] = _surface(shapes, *parts, cameras, size)
+    choice[detailed] = _surface(shapes, *parts, cameras, size).to(choice.dtype)
     return [pick(shapes.colours[..., channel].flatten(), which * 3 + choice) * lit for channel in range(3)]
 
 
