@@ -123,6 +123,16 @@ def test_whole_pose_shift_table():
         assert metrics.coco_keypoint_ap(TWO[:1], [estimate(0, 0.9, d)]).ap() == pytest.approx(ap, abs=1e-6)
 
 
+def test_a_likeness_of_exactly_the_threshold_passes():
+    """Two labelled joints, one met and one out of the world: an OKS of exactly one half."""
+    truth, found = person(0), estimate(0, 0.9)
+    truth["keypoints"][6:] = [0.0] * 45
+    found["keypoints"][0] = 1e7
+    ours = metrics.coco_keypoint_ap([truth], [found]).numbers
+    assert (ours["AP50"], ours["AP75"]) == pytest.approx((1, 0))
+    assert ten_numbers(run(official([truth], [found], [1])))[1] == pytest.approx(1)
+
+
 # --- pycocotools ------------------------------------------------------------------------------------------------------
 
 
@@ -195,9 +205,11 @@ def test_scenes_and_dictionaries_give_the_same():
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6))
 def test_order_of_pictures_and_people_does_not_matter(seed):
-    """With scores that differ; equal ones are ranked by the order of pictures, here as officially."""
+    """As long as there are no ties: equal scores are ranked by the order of pictures, here as officially, and among
+    people equally like an estimate (two boxes that it lies in, both OKS 1) the last is taken."""
     random = np.random.default_rng(seed)
     annotations, results, ids = generate(12, seed=seed)
+    annotations = [one for one in annotations if one["num_keypoints"]]
     for one, score in zip(results, random.permutation(len(results)), strict=True):
         one["score"] = float(score)
     poses, scenes = as_scenes(annotations, results, ids)
@@ -289,6 +301,7 @@ def test_area_from_box_and_from_joints():
     assert metrics.keypoint_ap([[answer()]], [scene(somebody(box=box))])["AP_medium"] == pytest.approx(1)
     assert metrics.keypoint_ap([[answer()]], [scene(somebody())])["AP_medium"] == pytest.approx(1)
     assert metrics.keypoint_ap([[answer()]], [scene(somebody(box=box, area=100.0))])["AP_medium"] is None
+    assert metrics.keypoint_ap([[answer()]], [scene(somebody(box=0.8 * box))])["AP_medium"] is None  # 848 < 32^2
 
 
 def test_a_person_without_labels_and_box_does_not_exist():

@@ -98,6 +98,8 @@ def test_joints_nobody_labelled():
     poses[0] = [answer(0, 0.95)]
     assert metrics.pckh_answers(poses, scenes, extra_joints="false_alarm").ap["left_wrist"] == 0.5
     assert metrics.pckh_answers(poses[:1], scenes[:1]).ap["left_wrist"] is None
+    stranger = metrics.pckh_answers([[answer(7)]], scenes[:1])  # on nobody: its wrist is a false alarm, not an extra
+    assert stranger.right[wrist].tolist() == [False]
     with pytest.raises(CourseError, match="extra joints"):
         metrics.pckh_answers(poses, scenes, extra_joints="none")
 

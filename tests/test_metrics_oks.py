@@ -88,6 +88,14 @@ def test_a_person_without_labels_is_its_box_grown_threefold():
     assert float(metrics.oks(inside, *arguments)) == pytest.approx(expected, abs=1e-12)
 
 
+def test_everything_broadcasts():
+    """One pose against one person of three sizes: a larger person tolerates more."""
+    three = shifted(nose=(3.0, 4.0), left_hip=(0.0, 10.0))
+    values = metrics.oks(*three, torch.tensor([1e3, 1e4, 1e5]))
+    assert values.tolist() == [float(metrics.oks(*three, area)) for area in (1e3, 1e4, 1e5)]
+    assert values[0] < values[1] < values[2]
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0, 1e6), st.floats(0, 1e4))
 def test_oks_lies_between_nothing_and_one(seed, area, noise):

@@ -151,6 +151,10 @@ def test_mpjve():
     assert metrics.mpjve(jump, true) == pytest.approx(15)
     assert metrics.mpjve(jump, true, root=0) == pytest.approx(0, abs=1e-9)
     assert metrics.mpjve(true[:1], true[:1]) is None
+    visible = torch.ones(3, 16)
+    visible[2, :15] = 0  # the jump is seen in one joint only, the second step of the others is not measured
+    assert metrics.mpjve(jump, true, visible) == metrics.mpjve(jump.flip(0), true, visible.flip(0))
+    assert metrics.mpjve(jump, true, visible) == pytest.approx(30 / 17)
 
 
 def test_bad_shapes_and_names():

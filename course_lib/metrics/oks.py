@@ -55,6 +55,8 @@ def oks(
         )
     if not bool((area >= 0).all()):
         raise CourseError(f"a person's area must be 0 or more; got {area.flatten()[~(area >= 0).flatten()][0]:g}")
+    shape = torch.broadcast_shapes(estimated.shape[:-2], true.shape[:-2], labelled.shape[:-1], area.shape)
+    estimated = estimated.expand(*shape, *estimated.shape[-2:])
     boxes = None if boxes is None else exact(boxes).numpy()
     arrays = (values.numpy() for values in (estimated, true, labelled, area, sigmas))
     return torch.as_tensor(likeness(*arrays, boxes))
@@ -68,7 +70,10 @@ def likeness(
     sigmas: np.ndarray,
     boxes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`oks` on arrays (labelled bool), unchecked. In numpy, because torch's threads do not pay on arrays this small."""
+    """`oks` on arrays: labelled bool, estimated of the full shape, nothing checked.
+
+    In numpy, because torch's threads do not pay on arrays this small, least of all on a busy machine.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         offset = estimated - true
         nobody = ~labelled.any(-1)  # (...)
@@ -77,9 +82,13 @@ def likeness(
             joints, box = np.broadcast_to(estimated, offset.shape), np.broadcast_to(boxes, (*which.shape, 4))
             offset[which] = _outside(joints[which], box[which])
             labelled = labelled | nobody[..., None]
-        square = offset[..., 0] ** 2 + offset[..., 1] ** 2  # (..., K)
-        alike = np.exp(-(square / (2 * sigmas) ** 2 / (area[..., None] + TINY) / 2))
-    alike = np.where(labelled, np.fmax(alike, 0.0), 0.0)  # fmax: NaN, a missing estimate, is not alike at all
+        offset *= offset
+        alike = offset[..., 0] + offset[..., 1]  # d^2 (..., K); in place from here on, for speed
+        alike /= -2 * (2 * sigmas) ** 2
+        alike /= area[..., None] + TINY
+        np.exp(alike, out=alike)
+    np.fmax(alike, 0.0, out=alike)  # NaN, a missing estimate, is not alike at all
+    alike *= labelled
     return alike.sum(-1) / np.maximum(labelled.sum(-1), 1)
 
 
