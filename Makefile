@@ -26,7 +26,7 @@ course: $(READY)
 	$(RUN) -m course_lib course --jobs $(JOBS)
 
 test: lint browser
-	$(THREADS) $(RUN) -m pytest tests -n $(JOBS) -p no:benchmark
+	$(THREADS) $(RUN) -m pytest tests -n $(JOBS) --dist loadgroup -p no:benchmark
 	$(THREADS) $(RUN) -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(JOBS) --dist loadscope -p no:benchmark
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores, and one thread adds up in one order
 
 import nbformat
 import pytest

@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from nbformat import v4
 from course_lib import checkpoints, cli, paths
 from course_lib.course import canonical, pages, report, runner
 from course_lib.errors import CourseError
+
+pytestmark = pytest.mark.xdist_group("course")  # one process, so that the course runs once
 
 LESSONS = {
     "00_good": [
@@ -96,6 +100,21 @@ def test_over_the_budget_is_said():
     slow = runner.Outcome("06_slow", "Slow", "passed", 61.0, 4_000_000_000)
     assert runner.line_of(slow).endswith("over the budget of time and memory")
     assert "over" not in runner.line_of(runner.Outcome("06_quick", "Quick", "passed", 59.0, 2_000_000_000))
+
+
+def test_a_worker_that_is_killed_is_told(tmp_path, write_notebook):
+    cell = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+    [outcome] = runner.Course([write_notebook(tmp_path / "00_kills.ipynb", [cell])], tmp_path / "out", jobs=1).run()
+    assert outcome.status == "worker died" and "signal 9 ended it" in outcome.message
+
+
+def test_an_interrupt_ends_every_lesson(tmp_path, write_notebook):
+    lessons = [write_notebook(tmp_path / f"0{n}_waits.ipynb", ["import time\ntime.sleep(300)"]) for n in range(3)]
+    course = runner.Course(lessons, tmp_path / "out", jobs=2)
+    threading.Timer(5, course._stop.set).start()
+    started = time.monotonic()
+    assert {outcome.status for outcome in course.run()} == {"worker died"}
+    assert time.monotonic() - started < 60
 
 
 def test_the_command_returns_failure(tmp_path, write_notebook, monkeypatch, capsys):
@@ -188,8 +207,10 @@ def shipped(tmp_path: Path) -> Path:
     from torch import nn
 
     scores = {
-        "good": {"single-val": {"PCK@0.2": 0.91, "per joint": {"wrist": 0.8}, "note": "words", "bad": float("nan")}},
-        "weak": {"single-val": {"PCK@0.2": 0.42}},
+        "good": {
+            "single-val": {"pck@0.1": 0.5, "pck@0.2": 0.91, "per_joint": {"wrist": 0.8}, "auc": None, "people": 9}
+        },
+        "weak": {"single-val": {"pck@0.1": 0.6, "pck@0.2": 0.42}},
         "unmeasured": {},
     }
     for name, measured in scores.items():
@@ -201,10 +222,10 @@ def shipped(tmp_path: Path) -> Path:
 def test_rows_come_from_measurements_alone(shipped):
     tables, unlisted = report.leaderboard(shipped)
     assert [row["name"] for row in tables["single-val"]] == ["good", "weak"]
-    assert tables["single-val"][0]["scores"] == {"PCK@0.2": 0.91, "per joint wrist": 0.8}
+    assert tables["single-val"][0]["scores"] == {"pck@0.2": 0.91, "pck@0.1": 0.5, "people": 9}
     assert len(unlisted) == 2 and any("unmeasured" in text for text in unlisted)
     page = report.leaderboard_page(shipped)
-    assert page.count("<tr>") == 3 and "0.910" in page and "kind synthetic" in page
+    assert page.count("<tr>") == 3 and "0.910" in page and ">9<" in page and "kind synthetic" in page
 
 
 def test_an_empty_leaderboard_says_so(tmp_path):

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def execute(
         allow_errors=go_on,
     )
     try:
-        client.execute(env=environment)
+        client.execute(env=environment, stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         code = [cell for cell in fresh.cells if cell.cell_type == "code"]
         number = next((i for i, cell in enumerate(code, 1) if _failed(cell)), 0)
@@ -215,12 +216,19 @@ def _renumber_widgets(notebook: NotebookNode) -> NotebookNode:
             if WIDGET_VIEW in output.get("data", {}):
                 reach(output.data[WIDGET_VIEW]["model_id"])
     if models:
-        kept = {model: models[model] for model in order if model in models}
+        kept = {model: _without_defaults(models[model]) for model in order if model in models}
         notebook.metadata.widgets[_WIDGET_STATE]["state"] = kept
         if not kept:
             del notebook.metadata["widgets"]
     text = json.dumps(notebook)
     return nbformat.from_dict(json.loads(_ID.sub(lambda found: order.get(found[0], found[0]), text)))
+
+
+def _without_defaults(model: dict[str, Any]) -> dict[str, Any]:
+    """A widget's layout is forty properties, nearly all of them null, which is their default."""
+    if model.get("model_name") != "LayoutModel":
+        return model
+    return {**model, "state": {key: value for key, value in model["state"].items() if value is not None}}
 
 
 def _failed(cell: NotebookNode) -> bool:

@@ -59,7 +59,8 @@ def mathml(formula: str, display: str) -> str:
         raise CourseError(f"cannot draw the formula {formula.strip()!r}: {error or type(error).__name__}") from None
     if unknown := re.findall(r">(\\[A-Za-z]+)<", result):
         raise CourseError(f"cannot draw {unknown[0]} in the formula {formula.strip()!r}")
-    return result
+    # only \left and \right make bars grow in LaTeX; MathML would stretch every one
+    return re.sub(r"<mo>(&#x(?:02016|0007C);)</mo>", r'<mo stretchy="false">\1</mo>', result)
 
 
 class _Renderer(IPythonRenderer):
@@ -77,9 +78,10 @@ class _Renderer(IPythonRenderer):
 
 def _math(body: str, display: str) -> str:
     try:
-        return mathml(body, display)
+        formula = mathml(body, display)
     except CourseError:
-        return f"<code>{html.escape(body)}</code>"
+        formula = f"<code>{html.escape(body)}</code>"
+    return f'<div class="formula">{formula}</div>' if display == "block" else formula
 
 
 class _Exporter(HTMLExporter):

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -117,15 +118,14 @@ def leaderboard(folder: Path | None = None) -> tuple[dict[str, list[dict[str, An
     return dict(sorted(tables.items())), unlisted
 
 
-def numbers(scores: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a dict of scores; those of an inner dict get its name in front."""
-    found: dict[str, float] = {}
-    for name, value in scores.items():
-        if isinstance(value, Mapping):
-            found |= numbers(value, f"{prefix}{name} ")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            found[f"{prefix}{name}"] = float(value)
-    return found
+def numbers(scores: Mapping[str, Any]) -> dict[str, float | int]:
+    """The finite numbers among some scores, the ones that decide the order first."""
+    found = {
+        name: value
+        for name, value in scores.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+    return {name: found[name] for name in (*_DECIDES, *found) if name in found}
 
 
 def leaderboard_page(folder: Path | None = None) -> str:
@@ -145,6 +145,7 @@ def leaderboard_page(folder: Path | None = None) -> str:
     return pages.page("Leaderboard", "\n".join(parts), script=_SORT)
 
 
+_DECIDES = ("AP", "pck@0.2")  # a table is ordered by the first of these that it has
 _ABOUT = (("trained on", "data"), ("steps", "steps"), ("device", "device"), ("date", "date"), ("code", "code"))
 
 _SORT = """
@@ -171,7 +172,7 @@ def _score_table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"<td>{html.escape(row['name'])}</td>"]
         for column in columns:
             value = row["scores"].get(column)
-            shown = "–" if value is None else f"{value:.3f}"
+            shown = "–" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
             cells.append(f'<td class="number" data-value="{-1 if value is None else value}">{shown}</td>')
         cells += [f"<td>{html.escape(_in_words(row['header'].get(key)))}</td>" for _, key in _ABOUT]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -191,8 +192,8 @@ def _lesson_row(out: Path, outcome: Outcome) -> str:
 
     status = "good" if outcome.passed else "bad"
     trouble = f"<br><code>{html.escape(outcome.message)}</code>" if outcome.message else ""
-    verdicts = list(outcome.exercises.values())
-    exercises = f"{verdicts.count('correct')} of {len(verdicts)} correct" if verdicts else "none"
+    verdicts = Counter(outcome.exercises.values())
+    exercises = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "none"
     files = " · ".join(
         f'<a href="{html.escape(outcome.name)}{end}">{label}</a>'
         for end, label in ((".html", "page"), (".ipynb", "notebook"))

@@ -97,13 +97,14 @@ class Course:
         peak, error = self._watch(files["job"], files["checks"])
         seconds = time.perf_counter() - started
         outcome = self._outcome(path, files, seconds, peak, error)
-        self._tell(outcome)
+        if not self._stop.is_set():
+            self._tell(outcome)
         for name in ("job", "checks", "result"):
             files[name].unlink(missing_ok=True)
         return outcome
 
     def _watch(self, job: Path, checks: Path) -> tuple[int, str]:
-        """Runs the worker to its end: the kernel's peak memory, and what the worker had to say if it broke."""
+        """Runs the worker to its end: the kernel's peak memory, and why the worker broke, if it did."""
         threads = 1 if self.jobs > 1 else psutil.cpu_count(logical=False) or 1
         environment = notebooks.environment(self.profile, threads) | {"COURSE_CHECKS_LOG": str(checks)}
         worker = psutil.Popen(
@@ -122,7 +123,10 @@ class Course:
             if self._stop.wait(_SAMPLE_SECONDS):
                 _end(worker)
         reader.join(timeout=5)
-        return peak, b"".join(said).decode(errors="replace") if worker.returncode else ""
+        if worker.returncode < 0:
+            return peak, f"signal {-worker.returncode} ended it; too little memory is the usual reason"
+        lines = b"".join(said).decode(errors="replace").strip().splitlines()
+        return peak, lines[-1] if worker.returncode and lines else ""
 
     def _outcome(self, path: Path, files: dict[str, Path], seconds: float, peak: int, error: str) -> Outcome:
         try:
@@ -132,8 +136,7 @@ class Course:
         if files["result"].exists():
             result = json.loads(files["result"].read_text(encoding="utf-8"))
         else:
-            last = error.strip().splitlines()[-1:] or ["it was ended from outside"]
-            result = {"status": "worker died", "message": f"the process that ran this lesson stopped: {last[0]}"}
+            result = {"status": "worker died", "message": f"the process that ran this lesson stopped: {error}"}
         return Outcome(path.stem, title, result["status"], seconds, peak, result["message"], verdicts(files["checks"]))
 
     def _tell(self, outcome: Outcome) -> None:

@@ -38,6 +38,7 @@ def _run(job: dict) -> tuple[str, str]:
             job["copy"],
             parameters=job["parameters"],
             kernel_name=notebooks.KERNEL,
+            language="python",
             cwd=job["folder"],
             progress_bar=False,
             start_timeout=120,

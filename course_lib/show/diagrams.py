@@ -184,7 +184,9 @@ def draw_circles(
         facecolors=colors.to_rgba(colour, fill),
         edgecolors=colour,
         linewidths=1.3,
-        label=label,
         zorder=2.6,
     )
     ax.add_collection(circles, autolim=False)
+    if label is not None:  # matplotlib's legends cannot show such a collection: an empty scatter stands for it
+        look = {"facecolors": [colors.to_rgba(colour, fill)], "edgecolors": [colour], "linewidths": 1.3}
+        ax.scatter([], [], s=70, label=label, **look)

@@ -25,6 +25,7 @@ import hashlib
 import itertools
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -366,9 +367,8 @@ class _Bar:
     def __init__(self, run: _Run, wanted: bool) -> None:
         self.run, self.from_step, self.since = run, run.step, time.monotonic()
         form = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed}{postfix}"
-        # "disable" is left out where a bar is wanted, so that the environment variable TQDM_DISABLE still counts
-        unwanted = {} if wanted else {"disable": True}
-        self.bar = tqdm(total=1.0, desc=run.recipe.name, bar_format=form, **unwanted)
+        unwatched = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")  # tqdm's notebook bar ignores it
+        self.bar = tqdm(total=1.0, desc=run.recipe.name, bar_format=form, disable=unwatched or not wanted)
 
     def __enter__(self) -> _Bar:
         return self
