@@ -56,7 +56,7 @@ class Recipe:
         return None
 
 
-# What a few seconds of training on a CPU can learn: one person, everyday postures, facing us, on a plain background.
+# What a few seconds of training on a CPU can learn: one person, everyday postures, facing us, soft backgrounds.
 EASY = {
     **{"natural": 1.0, "sport": 0.0, "free": 0.0, "turn": 30.0},
     **{"others": 0.0, "occluders": 0.0, "clutter": 0, "truncation": 0.0},
