@@ -35,7 +35,8 @@ def standing(name="lsp", size=100.0):
 
 def bare_axes(width=200, height=200):
     """Axes that fill the figure, so that picture coordinates and rendered pixels are a plain scale apart."""
-    figure = plt.figure(figsize=(width / 100, height / 100), dpi=100, layout="none")
+    with plt.rc_context({"figure.constrained_layout.use": False}):  # another test may have set the course's style
+        figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     return figure.add_axes((0, 0, 1, 1))
 
 
