@@ -58,8 +58,6 @@ def test_ratio_to_the_obvious_renderer(benchmark):
 
 @pytest.mark.benchmark(group="renderer")
 def test_share_of_live_training(benchmark):
-    trained = benchmark.pedantic(
-        lambda: training.train("hourglass_live", progress=False), rounds=1, iterations=1
-    )
+    trained = benchmark.pedantic(lambda: training.train("hourglass_live", progress=False), rounds=1, iterations=1)
     assert trained.data_share() < 0.5
     print(f"\nrendering takes {trained.data_share():.0%} of live training")
