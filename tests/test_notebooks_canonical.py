@@ -67,6 +67,14 @@ def edit(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_numbers_behind_about_stay_unless_fresh_ones_are_asked_for(tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "01_tiny.ipynb", ["import time\nprint(f'≈ {time.time():.6f}')"])
+    canonical.refresh(path)
+    before = path.read_bytes()
+    assert canonical.refresh(path).changed_lines == 0 and path.read_bytes() == before
+    assert canonical.refresh(path, fresh=True).changed_lines > 0 and path.read_bytes() != before
+
+
 def test_check_writes_nothing(tmp_path, write_notebook):
     path = write_notebook(tmp_path / "01_tiny.ipynb", ["print(1)"])
     before = path.read_bytes()

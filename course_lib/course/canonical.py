@@ -2,7 +2,8 @@
 
 Running a notebook usually rewrites hundreds of its lines: times, ids, widget models, metadata. `refresh` runs it and
 writes the one form in which the same lesson is the same file, byte for byte. Numbers behind a "≈" and whatever else
-tests/nbval_sanitize.cfg names may differ from run to run; where nothing else differs the old output stays.
+tests/nbval_sanitize.cfg names may differ from run to run; where nothing else differs the old output stays, unless
+`fresh` is asked for, as it should be when weights or machine have changed.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ class Refreshed:
     error: str = ""
 
 
-def refresh(path: Path, check: bool = False, seconds: float = CELL_SECONDS) -> Refreshed:
+def refresh(path: Path, check: bool = False, seconds: float = CELL_SECONDS, fresh: bool = False) -> Refreshed:
     """Runs a notebook and rewrites it canonically; with `check` it only tells how many lines would change.
+
+    With `fresh` every output is the new run's, also where only numbers behind a "≈" differ.
 
     A notebook that fails keeps its file, and the error says which cell.
     """
@@ -60,7 +63,8 @@ def refresh(path: Path, check: bool = False, seconds: float = CELL_SECONDS) -> R
         new = execute(old, path.parent, notebooks.environment(strict=strict), seconds)
     except CourseError as error:
         return Refreshed(path, 0, str(error))
-    after = text_of(_keep_equal_outputs(canonical(new), old, sanitize_rules()))
+    new = canonical(new)
+    after = text_of(new if fresh else _keep_equal_outputs(new, old, sanitize_rules()))
     changed = sum(line[:1] in "+-" and line[:3] not in ("+++", "---") for line in _diff(before, after))
     if changed and not check:
         path.write_text(after, encoding="utf-8")

@@ -24,6 +24,7 @@ def add_parsers(subparsers: argparse._SubParsersAction) -> None:
     refresh = subparsers.add_parser("notebooks", help="run the committed notebooks again and rewrite their outputs")
     refresh.add_argument("names", nargs="*", metavar="NOTEBOOK", help="numbers, names or files; none means all")
     refresh.add_argument("--check", action="store_true", help="write nothing, only tell what would change")
+    refresh.add_argument("--fresh", action="store_true", help="also renew outputs in which only ≈ numbers differ")
     refresh.add_argument("--jobs", type=int, default=2, help="notebooks at a time (default 2)")
     refresh.set_defaults(func=_notebooks)
 
@@ -55,7 +56,7 @@ def _notebooks(arguments: argparse.Namespace) -> int:
     found = notebooks.find(arguments.names, [paths.NOTEBOOKS, paths.SOLUTIONS])
     with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
         results = []
-        for result in pool.map(lambda path: canonical.refresh(path, arguments.check), found):
+        for result in pool.map(lambda path: canonical.refresh(path, arguments.check, fresh=arguments.fresh), found):
             results.append(result)
             name = (
                 result.path.relative_to(paths.NOTEBOOKS) if result.path.is_relative_to(paths.NOTEBOOKS) else result.path
