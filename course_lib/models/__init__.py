@@ -56,10 +56,10 @@ def load(name: str, path: str | Path | None = None) -> PoseModel:
 
     file = Path(path) if path is not None else paths.checkpoint(name)
     if not file.is_file():
-        shipped = ", ".join(sorted(entry.stem for entry in paths.CHECKPOINTS.glob("*.safetensors"))) or "none"
-        raise CourseError(
-            f"there is no checkpoint {file}; train one with `python -m course_lib train`, or take one that is shipped: "
-            f"{shipped}"
+        if path is not None:
+            raise CourseError(f"there is no checkpoint {file}; train one with `python -m course_lib train`")
+        raise unknown_name(
+            "shipped checkpoint", name, (entry.stem for entry in paths.CHECKPOINTS.glob("*.safetensors"))
         )
     header = checkpoints.read_header(file)
     model = create(header["model"], skeleton=header["skeleton"], **header["options"])
