@@ -136,7 +136,10 @@ class Course:
         if files["result"].exists():
             result = json.loads(files["result"].read_text(encoding="utf-8"))
         else:
-            result = {"status": "worker died", "message": f"the process that ran this lesson stopped: {error}"}
+            message = f"the process that ran this lesson stopped: {error}"
+            result = {"status": "worker died", "message": message, "memory": 0}
+        # samples see the kernel with its children, but may miss what it held just before its end
+        peak = max(peak, result["memory"])
         return Outcome(path.stem, title, result["status"], seconds, peak, result["message"], verdicts(files["checks"]))
 
     def _tell(self, outcome: Outcome) -> None:

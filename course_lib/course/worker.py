@@ -1,12 +1,13 @@
 """The process that runs one lesson: `python -m course_lib.course.worker job.json`.
 
 A process of its own, so that whatever happens to it happens to this lesson only. It executes the notebook with
-papermill, makes a web page of what came out, and writes `status` and `message` to the job's result file.
+papermill, makes a web page of what came out, and writes `status`, `message` and `memory` to the job's result file.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def main(job_file: str) -> None:
     if copy.exists():
         page = pages.lesson_page(nbformat.read(copy, as_version=4), copy.stem)
         Path(job["page"]).write_text(page, encoding="utf-8")
-    Path(job["result"]).write_text(json.dumps({"status": status, "message": message}), encoding="utf-8")
+    result = {"status": status, "message": message, "memory": _kernels_memory()}
+    Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
 def _run(job: dict) -> tuple[str, str]:
@@ -53,6 +55,12 @@ def _run(job: dict) -> tuple[str, str]:
     except Exception as error:  # a damaged notebook, no kernel, no disk space: this lesson's failure, told in its row
         return FAILED, f"{type(error).__name__}: {error}"
     return PASSED, ""
+
+
+def _kernels_memory() -> int:
+    """The most bytes the kernel ever held, as the system noted when it ended: no peak is too short for that."""
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _unfinished(job: dict) -> str:
