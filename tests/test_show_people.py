@@ -21,8 +21,9 @@ from course_lib.skeletons import Skeleton
 
 @pytest.fixture(autouse=True)
 def _quiet_and_closed():
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), plt.rc_context():
         warnings.simplefilter("error")
+        plt.rcdefaults()  # another test may have set the course's style
         yield
     plt.close("all")
 
@@ -35,8 +36,7 @@ def standing(name="lsp", size=100.0):
 
 def bare_axes(width=200, height=200):
     """Axes that fill the figure, so that picture coordinates and rendered pixels are a plain scale apart."""
-    with plt.rc_context({"figure.constrained_layout.use": False}):  # another test may have set the course's style
-        figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
+    figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     return figure.add_axes((0, 0, 1, 1))
 
 
