@@ -100,11 +100,15 @@ def verify(path: str | Path) -> dict[str, Any]:
     return _read(Path(path))[0]
 
 
-def record(path: str | Path, scores: dict[str, Any]) -> dict[str, Any]:
-    """Adds measured scores, a dict by benchmark, to the header of a checkpoint that lies on disk."""
-    path = Path(path)
-    header, tensors = _read(path)
-    return _write(path, tensors, {**header, "scores": {**header["scores"], **scores}}, None)
+def record(
+    path: str | Path, scores: dict[str, Any], to: str | Path | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Adds measured scores, a dict by benchmark, to the header of a checkpoint that lies on disk.
+
+    With `to` the file is left as it is and a copy with the scores written there; `limit` is that of `save`.
+    """
+    header, tensors = _read(Path(path))
+    return _write(Path(to or path), tensors, {**header, "scores": {**header["scores"], **scores}}, limit)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

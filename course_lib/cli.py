@@ -17,9 +17,12 @@ from course_lib.errors import CourseError
 # command -> the module whose add_parsers() adds it, and what the overview says
 COMMANDS = {
     "doctor": ("course_lib.doctor", "tell whether this machine is ready for the course"),
-    "train": ("course_lib.training.commands", "train a recipe"),
+    "train": ("course_lib.training.commands", "train a recipe, or the queue of those whose weights ship"),
+    "speed": ("course_lib.training.speed", "time a training step with and without bf16, channels_last and compile"),
     "evaluate": ("course_lib.training.commands", "measure a model on a benchmark"),
-    "estimate": ("course_lib.training.commands", "find the person in a photo and draw the pose"),
+    "weights": ("course_lib.weights", "list the weights that ship, or adopt better ones"),
+    "estimate": ("course_lib.estimate", "find the person on photographs and draw the pose"),
+    "data": ("course_lib.datasets.commands", "list the public data sets, check a downloaded one, or get one"),
     "course": ("course_lib.course.commands", "run every lesson in batch and write a report"),
     "check": ("course_lib.course.commands", "run notebooks and tell the verdict on each exercise in them"),
     "notebooks": ("course_lib.course.commands", "run the committed notebooks again and rewrite their outputs"),

@@ -47,10 +47,14 @@ def _determinant(matrix: Tensor) -> Tensor:
 
 def invert(matrix: Tensor) -> Tensor:
     """The map back. A map that flattens the plane (zero scale) has none and is refused."""
+    if bool((_determinant(matrix) == 0).any()):
+        raise CourseError("an affine map with zero determinant cannot be inverted (a scale or a box side is zero)")
+    return _inverse(matrix)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = _determinant(matrix)
-    if bool((determinant == 0).any()):
-        raise CourseError("an affine map with zero determinant cannot be inverted (a scale or a box side is zero)")
     linear = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2)) / determinant[..., None, None]
     return torch.cat([linear, -linear @ matrix[..., 2:]], dim=-1)
 
@@ -153,21 +157,27 @@ def crop_matrix(box: Tensor, size: tuple[int, int], padding: float = 1.25, angle
     return similarity(centre, angle, scale, target)
 
 
-def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
+def warp(
+    images: Tensor, matrix: Tensor, size: tuple[int, int], fill: float = 0.0, largest: float | None = None
+) -> Tensor:
     """Resamples images (B, C, H, W) through maps picture -> result (B, 2, 3): (B, C, height, width).
 
     Bilinear; what lies outside the picture becomes `fill`. When shrinking by two or more, the picture is first
-    averaged down by whole factors, so that fine texture does not alias.
+    averaged down by whole factors, so that fine texture does not alias. Who knows a bound of the maps' `largest` scale
+    says so (they must not be flat then): to look for it makes the CPU wait for a GPU.
     """
     height, width = size
-    shrink = float(_determinant(matrix).abs().amax().clamp(min=1e-12)) ** -0.5
+    if known := largest is not None:
+        shrink = 1 / largest
+    else:
+        shrink = float(_determinant(matrix).abs().amax().clamp(min=1e-12)) ** -0.5
     factor = max(1, min(int(shrink), images.shape[-2], images.shape[-1]))
     if factor > 1:
         whole = (images.shape[-2] // factor * factor, images.shape[-1] // factor * factor)
         images = F.avg_pool2d(images[..., : whole[0], : whole[1]], factor)
         scaling = matrix.new_tensor([[factor, 0, 0], [0, factor, 0]])
         matrix = compose(scaling.expand(matrix.shape), matrix)
-    back = invert(matrix)
+    back = _inverse(matrix) if known else invert(matrix)
     ys, xs = torch.meshgrid(
         torch.arange(height, dtype=matrix.dtype, device=matrix.device) + 0.5,
         torch.arange(width, dtype=matrix.dtype, device=matrix.device) + 0.5,

@@ -28,7 +28,7 @@ def read(path: str | Path) -> Tensor:
     except UnidentifiedImageError:
         raise CourseError(f"'{path}' is not a picture of a known format") from None
     # what Pillow raises on damaged files depends on the format
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError) as problem:
         raise CourseError(f"picture '{path}' cannot be read: {problem}") from None
 
 

@@ -93,6 +93,10 @@ class Batch:
         """The same batch on another device."""
         return self._each(lambda tensor: tensor.to(device, **options))
 
+    def pin_memory(self) -> Batch:
+        """The same batch where a GPU can fetch it by itself; DataLoader asks for this."""
+        return self._each(Tensor.pin_memory)
+
     def __getitem__(self, which: slice | Tensor) -> Batch:
         return self._each(lambda tensor: tensor[which])
 

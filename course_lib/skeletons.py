@@ -1,8 +1,9 @@
 """Which joints a person has: names, limbs, left/right swaps, OKS sigmas, torso and head references.
 
-Four layouts cover the course: LSP-14, MPII-16, COCO-17 and OpenPose's BODY-18. "Left" and "right" are always the
-person's own. `Skeleton.swaps` is a permutation: after a picture is mirrored, joint k of the mirrored person is what
-used to be joint `swaps[k]`.
+Four layouts cover the course: LSP-14, MPII-16, COCO-17 and OpenPose's BODY-18. Two more belong to a data set each:
+FLIC's 11 joints of the upper body and J-HMDB's 15 of a puppet. "Left" and "right" are always the person's own.
+`Skeleton.swaps` is a permutation: after a picture is mirrored, joint k of the mirrored person is what used to be joint
+`swaps[k]`.
 
     >>> skeleton = get("lsp")
     >>> len(skeleton), skeleton.joints[skeleton.swaps[0]]
@@ -76,6 +77,8 @@ _COCO_SIGMA = {
 # measurements: neck and head top 0.079 is CrowdPose's, MPII's four middle joints are a library's.
 _OTHER_SIGMA = {"neck": 0.079, "head_top": 0.079}
 _MPII_MIDDLE_SIGMA = {"pelvis": 0.026, "thorax": 0.026, "neck": 0.026, "head_top": 0.026}
+# J-HMDB is scored by PCK, so nobody needed these: the course takes the neck's for the face and the hip's for the belly
+_JHMDB_MIDDLE_SIGMA = {"neck": 0.079, "face": 0.079, "belly": 0.107}
 
 
 def _sigmas(joints: tuple[str, ...], other: dict[str, float]) -> tuple[float, ...]:
@@ -113,6 +116,15 @@ _COCO_JOINTS = (
 _BODY18_JOINTS = (
     "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
     "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
+)
+# The eleven of FLIC's 29 columns that are filled, in the order of the hourglass authors' code
+_FLIC_JOINTS = (
+    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist left_hip right_hip left_eye right_eye "
+    "nose"
+)
+_JHMDB_JOINTS = (
+    "neck belly face right_shoulder left_shoulder right_hip left_hip right_elbow left_elbow right_knee left_knee "
+    "right_wrist left_wrist right_ankle left_ankle"
 )
 
 
@@ -159,13 +171,32 @@ BODY18 = _build(
     head=None,
     pcp=_PCP_STICKS,
 )
+FLIC = _build(
+    "flic",
+    _FLIC_JOINTS,
+    "nose-*eye nose-*shoulder right_shoulder-left_shoulder *shoulder-*elbow *elbow-*wrist *shoulder-*hip "
+    "right_hip-left_hip",
+    torso=("left_hip", "right_shoulder"),  # the other diagonal than everywhere else
+    head=None,
+    pcp=_PCP_STICKS[:4],
+)
+JHMDB = _build(
+    "jhmdb",
+    _JHMDB_JOINTS,
+    "belly-neck neck-face neck-*shoulder *shoulder-*elbow *elbow-*wrist belly-*hip *hip-*knee *knee-*ankle",
+    other_sigmas=_JHMDB_MIDDLE_SIGMA,
+    torso=("left_shoulder", "right_hip"),
+    head=None,  # the face is the head's middle, not its top
+    pcp=_PCP_STICKS,
+)
 
-_ALL = {skeleton.name: skeleton for skeleton in (LSP, MPII, COCO, BODY18)}
+_COURSE = (LSP, MPII, COCO, BODY18)
+_ALL = {skeleton.name: skeleton for skeleton in (*_COURSE, FLIC, JHMDB)}
 
 
 def names() -> list[str]:
-    """The names `get` knows."""
-    return sorted(_ALL)
+    """The whole-body layouts that the course draws, teaches and trains. `get` knows "flic" and "jhmdb" as well."""
+    return sorted(skeleton.name for skeleton in _COURSE)
 
 
 def get(name: str | Skeleton) -> Skeleton:

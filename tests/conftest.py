@@ -19,6 +19,26 @@ settings.load_profile("course")
 PARAMETERS = "profile = None\nseed = 0"
 
 
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A data folder with an LSP-extended of two dozen rendered people, in the authors' files."""
+    import numpy as np
+    import scipy.io
+    from PIL import Image
+
+    from course_lib.datasets import synthetic
+
+    folder = tmp_path_factory.mktemp("public") / "lspet"
+    (folder / "images").mkdir(parents=True)
+    people = synthetic.crops(24, seed=5, size=(96, 96))
+    for number, image in enumerate(people.images, 1):
+        pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(folder / "images" / f"im{number:05d}.jpg")
+    labels = np.concatenate([people.joints + 0.5, (people.visible > 0)[..., None]], axis=-1)
+    scipy.io.savemat(folder / "joints.mat", {"joints": labels.transpose(1, 2, 0).astype(float)})
+    return folder.parent
+
+
 @pytest.fixture
 def write_notebook() -> Callable[..., Path]:
     """Writes a small notebook: a title, a parameters cell, then the given code cells."""

@@ -1,4 +1,4 @@
-"""The four layouts, their left/right swaps, and moving joints from one to another."""
+"""The four layouts of the course and two of data sets, their left/right swaps, and moving joints from one to another."""
 
 import pytest
 import torch
@@ -6,12 +6,31 @@ import torch
 from course_lib import skeletons
 from course_lib.errors import CourseError
 
-ALL = [skeletons.get(name) for name in skeletons.names()]
+ALL = [skeletons.get(name) for name in (*skeletons.names(), "flic", "jhmdb")]
 each = pytest.mark.parametrize("skeleton", ALL, ids=lambda skeleton: skeleton.name)
 
 
-def test_four_layouts_have_their_published_numbers_of_joints():
-    assert {skeleton.name: len(skeleton) for skeleton in ALL} == {"lsp": 14, "mpii": 16, "coco": 17, "body18": 18}
+def test_layouts_have_their_published_numbers_of_joints():
+    course = {"lsp": 14, "mpii": 16, "coco": 17, "body18": 18}
+    assert {skeleton.name: len(skeleton) for skeleton in ALL} == {**course, "flic": 11, "jhmdb": 15}
+    assert skeletons.names() == sorted(course)
+
+
+def test_flic_and_jhmdb_have_their_published_orders():
+    flic = "lsho lelb lwri rsho relb rwri lhip rhip leye reye nose".split()
+    assert [short(joint) for joint in skeletons.FLIC.joints] == flic
+    assert skeletons.FLIC.swaps == (3, 4, 5, 0, 1, 2, 7, 6, 9, 8, 10)  # the channel map of the hourglass authors' code
+    jhmdb = "neck bell face rsho lsho rhip lhip relb lelb rkne lkne rwri lwri rank lank".split()
+    assert [short(joint) for joint in skeletons.JHMDB.joints] == jhmdb
+    published = {(13, 9), (9, 5), (5, 1), (1, 6), (6, 10), (10, 14), (1, 0), (0, 2), (0, 3), (3, 7), (7, 11)}
+    published |= {(0, 4), (4, 8), (8, 12)}
+    assert {frozenset(limb) for limb in skeletons.JHMDB.limbs} == {frozenset(limb) for limb in published}
+
+
+def short(joint: str) -> str:
+    """'left_shoulder' -> 'lsho', the way data sets abbreviate."""
+    side, _, name = joint.rpartition("_")
+    return side[:1] + name[:3] if side else name[:4]
 
 
 @each

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training_helpers import RECIPE, stream, tiny
+from training_helpers import ENVIRONMENT, RECIPE, SCRIPT, stream, tiny
 
 from course_lib import checkpoints
 from course_lib.errors import CourseError
@@ -47,12 +47,10 @@ def test_training_learns_and_says_how():
 
 def test_a_killed_training_resumes_to_the_same_bytes(tmp_path):
     whole = run(tmp_path / "whole")
-    script = Path(__file__).with_name("training_helpers.py")
-    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, SCRIPT, "alone", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     for line in process.stdout:
-        if int(line) == 23:  # in the middle of step 23, three after the last save
+        if line.split()[-1] == "23":  # in the middle of step 23, three after the last save
             process.kill()
             break
     process.wait()
@@ -72,10 +70,11 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_resumes_to_the_same_bytes_on_the_synthetic_people(tmp_path, name):
-    """Recipe, renderer, augmentation and precision are real; only the network is small."""
+def test_every_recipe_resumes_to_the_same_bytes_on_its_own_data(tmp_path, name, photographs, monkeypatch):
+    """Recipe, data, augmentation and precision are real; only the network is small, and its start random."""
+    monkeypatch.setenv("COURSE_DATA", str(photographs))
     small = {"stacks": 2, "width": 8, "depth": 2, "input_size": (32, 32)}
-    recipe = replace(recipes.get(name), options=small, batch=3, compile=False)
+    recipe = replace(recipes.get(name), options=small, batch=3, compile=False, start="")
     options = {"recipe": recipe, "model": None, "batches": None, "steps": 5}
     whole = run(**options)
     interrupt = {"validate": lambda _: os.kill(os.getpid(), signal.SIGTERM) or {}, "validate_every": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import losses
+from course_lib.errors import CourseError
 from course_lib.models.base import PoseModel
 from course_lib.pose import Batch, Pose
 from course_lib.skeletons import LSP
+from course_lib.training import train
 from course_lib.training.augment import Augment
 from course_lib.training.recipes import Recipe
 
 SIZE = 32
+SCRIPT = str(Path(__file__))  # what other processes run
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
 
 
 class Tiny(PoseModel):
@@ -63,17 +68,32 @@ def stream(start: int) -> Iterator[Batch]:
         start += 1
 
 
-def main(out: str) -> None:
+SHARED = replace(RECIPE, chunk=2)  # a batch is two chunks, for one process or for two
+
+
+def alone(out: Path) -> None:
     """Trains without end in sight, saving every five steps, until somebody kills the process."""
-    from course_lib.training import train
+    train(RECIPE, model=tiny(), batches=noted, out=out, device="cpu", progress=False, save_every=5)
 
-    def slow(start: int) -> Iterator[Batch]:
-        for step, batch in enumerate(stream(start), start):
-            print(step, flush=True)
-            yield batch
 
-    train(replace(RECIPE), model=tiny(), batches=slow, out=Path(out), device="cpu", progress=False, save_every=5)
+def together(out: Path, steps: int = 12) -> None:
+    """One of several processes that train together."""
+    train(SHARED, model=tiny(), batches=noted, out=out, device="cpu", progress=False, steps=steps, save_every=5)
+
+
+def endless(out: Path) -> None:
+    together(out, steps=100_000)
+
+
+def noted(start: int) -> Iterator[Batch]:
+    """The stream, telling on standard output who takes which batch."""
+    for number, batch in enumerate(stream(start), start):
+        os.write(1, f"{os.environ.get('RANK', 0)} {os.getpid()} {number}\n".encode())  # in one piece
+        yield batch
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        {"alone": alone, "together": together, "endless": endless}[sys.argv[1]](Path(sys.argv[2]))
+    except CourseError as error:
+        sys.exit(f"course_lib: {error}")

@@ -61,13 +61,26 @@ class Augment:
 NONE = Augment(**{field.name: 0 for field in fields(Augment)})
 
 
-def augment(batch: Batch, generator: torch.Generator, settings: Augment | None = None) -> Batch:
-    """A changed copy of a batch: images (B, 3, H, W), joints (B, K, 2) and visible (B, K) change together."""
+def augment(
+    batch: Batch,
+    generator: torch.Generator,
+    settings: Augment | None = None,
+    size: tuple[int, int] | None = None,
+    zoom: float = 1.0,
+) -> Batch:
+    """A changed copy of a batch: images (B, 3, H, W), joints (B, K, 2) and visible (B, K) change together.
+
+    The copy is of `size` (height, width), by default the batch's own, and shows the middle of the batch's crops `zoom`
+    times as large as would fit: crops wider than what the network sees let a person be turned without black corners.
+    """
     settings = Augment() if settings is None else settings
-    if settings == NONE or not len(batch):
+    size = batch.size if size is None else size
+    same = zoom == 1 and size == batch.size
+    if not len(batch) or (same and settings == NONE):
         return batch
     draw = _Draw(len(batch), batch.images.device, generator)
-    batch = _move(batch, draw, settings)
+    if not same or settings.geometry or settings.flip or settings.half_body:
+        batch = _move(batch, draw, settings, size, zoom)
     images = _colour(batch.images, draw, settings)
     images, visible = _patches(images, batch, draw, settings)
     if settings.noise:
@@ -104,32 +117,34 @@ class _Draw:
 # --- where things are -------------------------------------------------------------------------------------------------
 
 
-def _move(batch: Batch, draw: _Draw, settings: Augment) -> Batch:
-    if not (settings.geometry or settings.flip or settings.half_body):
-        return batch
-    height, width = batch.size
-    size = batch.joints.new_tensor([width, height])
+def _move(batch: Batch, draw: _Draw, settings: Augment, size: tuple[int, int], zoom: float) -> Batch:
+    (height, width), (old_height, old_width) = size, batch.size
+    before, after = batch.joints.new_tensor([old_width, old_height]), batch.joints.new_tensor([width, height])
+    fit = min(width / old_width, height / old_height)
     moved = draw.chance(settings.geometry)
     angle = draw.cut_normal() * math.radians(settings.rotation) * moved
-    scale = 1 + draw.cut_normal() * settings.scale * moved
-    target = size * (0.5 + draw.cut_normal(2) * settings.shift * moved[:, None])
-    centre = (size / 2).expand(len(batch), 2)
+    scale = (zoom + zoom * draw.cut_normal() * settings.scale * moved).clamp(min=0.1)
+    target = after * (0.5 + draw.cut_normal(2) * settings.shift * moved[:, None])
+    centre = (before / 2).expand(len(batch), 2)
     if settings.half_body:
-        centre, scale = _half_body(batch, draw, settings.half_body, centre, scale)
-    matrix = geometry.similarity(centre, angle, scale.clamp(min=0.1), target)
+        centre, scale = _half_body(batch, draw, settings.half_body, centre, scale, zoom)
+    matrix = geometry.similarity(centre, angle, fit * scale, target)
     flip = draw.chance(settings.flip)
     mirrored = geometry.compose(matrix, geometry.mirror(width, matrix).expand_as(matrix))
     matrix = torch.where(flip[:, None, None], mirrored, matrix)
-    images = geometry.warp(batch.images, matrix, (height, width)).clamp(0, 1)
+    largest = fit * zoom * (1 + settings.scale) * (HALF_BODY_ZOOM if settings.half_body else 1)
+    images = geometry.warp(batch.images, matrix, size, largest=largest).clamp(0, 1)
     joints = geometry.apply(matrix, batch.joints)
     swaps = list(batch.skeleton.swaps)
     joints = torch.where(flip[:, None, None], joints[:, swaps], joints)
     visible = torch.where(flip[:, None], batch.visible[:, swaps], batch.visible)
-    inside = ((joints >= 0) & (joints < size)).all(-1)
+    inside = ((joints >= 0) & (joints < after)).all(-1)
     return Batch(images, joints, visible.masked_fill(~inside, UNLABELLED), batch.skeleton)
 
 
-def _half_body(batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _half_body(
+    batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: Tensor, zoom: float
+) -> tuple[Tensor, Tensor]:
     """Centre and scale that make the upper or lower half fill the crop, for some of those that show enough joints."""
     height, width = batch.size
     lower = lower_body(batch.skeleton).to(draw.device)
@@ -140,9 +155,9 @@ def _half_body(batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: 
     chosen = draw.chance(chance) & enough
     box = geometry.box_of(batch.joints, half, HALF_BODY_PADDING)
     sides = (box[:, 2:] - box[:, :2]).clamp(min=1)
-    zoom = torch.minimum(width / sides[:, 0], height / sides[:, 1]).clamp(max=HALF_BODY_ZOOM)
+    closer = torch.minimum(width / sides[:, 0], height / sides[:, 1]).clamp(max=HALF_BODY_ZOOM * zoom)
     centre = torch.where(chosen[:, None], (box[:, :2] + box[:, 2:]) / 2, centre)
-    return centre, torch.where(chosen, zoom * scale, scale)
+    return centre, torch.where(chosen, closer * scale / zoom, scale)
 
 
 def lower_body(skeleton: Skeleton) -> Tensor:

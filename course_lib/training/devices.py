@@ -26,6 +26,13 @@ def choose(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
+def describe(device: torch.device) -> str:
+    """The device in a few words, as checkpoints and tables name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 itself, rather than imitating it slowly."""
     if device.type == "cuda":

@@ -9,6 +9,8 @@ from course_lib.errors import CourseError, unknown_name
 from course_lib.training.augment import Augment
 
 PRECISIONS = ("auto", "fp32", "bf16")
+# What a training under way may change: how long it lasts, what it once began from, its place in the queue
+FREE = ("steps", "start", "queue")
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,18 @@ class Recipe:
     skeleton: str = "lsp"
     data: dict[str, dict] = field(default_factory=lambda: {"synthetic": {}})  # source -> its settings
     pool: int = 0  # render so many batches once and go round them; 0 never shows a picture twice
-    batch: int = 32
+    batch: int = 32  # over all devices together
+    chunk: int = 0  # at most so many crops at a time on one device, gradients added up; 0: the device's whole part
     steps: int = 10_000
     learning_rate: float = 1e-3  # the highest, at the end of the warm-up
     warmup: int = 200  # steps
     weight_decay: float = 0.01  # of weights, not of norms and biases
     ema: float = 0.999  # decay of the averaged weights, which are the ones that count
     clip: float = 1.0  # largest norm of the gradient
-    augment: Augment = field(default_factory=Augment)
+    augment: Augment = field(default_factory=Augment)  # of rendered people, or of batches given by the caller
+    photo_augment: Augment = field(default_factory=lambda: Augment(rotation=45.0, half_body=0.1))  # of photographs
+    start: str = ""  # whose weights training begins with: a shipped checkpoint, or a file *.safetensors
+    queue: float = 0  # weight in the training queue, which trains the recipes whose weights ship; 0: not in it
     seed: int = 0
     precision: str = "auto"  # bf16 on GPUs that have it, else fp32; "bf16" asks for it on a CPU that has it too
     channels_last: bool = True
@@ -40,6 +46,8 @@ class Recipe:
                 raise CourseError(f"recipe '{self.name}': {name} must be above 0; got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise CourseError(f"recipe '{self.name}': ema must lie in [0, 1); got {self.ema}")
+        if not self.queue >= 0:
+            raise CourseError(f"recipe '{self.name}': queue must not be negative; got {self.queue}")
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
 
@@ -48,10 +56,10 @@ class Recipe:
         return asdict(self)
 
     def difference(self, other: dict[str, Any]) -> str | None:
-        """The first field in which a remembered recipe differs, apart from `steps`; None where there is none."""
+        """The first field in which a remembered recipe differs, those of FREE apart; None where there is none."""
         own = self.as_dict()
         for one in fields(self):
-            if one.name != "steps" and own[one.name] != other.get(one.name):
+            if one.name not in FREE and own[one.name] != other.get(one.name):
                 return f"{one.name} was {other.get(one.name)!r} and is now {own[one.name]!r}"
         return None
 
@@ -63,19 +71,38 @@ EASY = {
     **{"photographs": 0.0, "blur": 0.0, "noise": 0.02},
 }
 
+# The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
+RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
+# Some thousand photographs are seen many times over, and athletes come in every orientation.
+PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patches=1, brightness=0.2)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "hourglass_course",  # ships with the course
+            "hourglass_synthetic",  # has never seen a photograph of a person; ships, to be compared with the next
             model="hourglass_course",
             batch=64,
             steps=12_000,
             learning_rate=2e-3,
             warmup=300,
-            # the synthetic stream never repeats a picture and turns, shifts and covers people itself
-            augment=Augment(geometry=0.0, flip=0.0, patches=0),
+            augment=RENDERED,
             precision="bf16",
+            queue=1,
+        ),
+        Recipe(
+            "hourglass_course",  # ships with the course: goes on from there with as many photographs as rendered people
+            model="hourglass_course",
+            data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
+            start="hourglass_synthetic",
+            batch=64,
+            steps=12_000,
+            learning_rate=1.5e-3,
+            warmup=200,
+            augment=RENDERED,
+            photo_augment=PHOTOGRAPHED,
+            precision="bf16",
+            queue=1,
         ),
         Recipe(
             "hourglass_live",  # trained before the learner's eyes in lesson 06, in an easier world than the benchmark's

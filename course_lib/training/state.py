@@ -16,6 +16,8 @@ from course_lib.training.optimise import Average
 from course_lib.training.recipes import Recipe
 
 FORMAT = 1
+KEYS = ("recipe", "model", "average", "optimiser", "step", "elapsed", "history")
+AFRESH = "start afresh (--fresh, resume=False) or take another folder"
 
 
 def state_file(out: str | Path, recipe: Recipe) -> Path:
@@ -31,7 +33,7 @@ def save_state(
     optimiser: torch.optim.Optimizer,
     **progress: Any,
 ) -> None:
-    """Writes the state atomically. `progress` is plain numbers, lists and dicts: step, elapsed, history.
+    """Writes the state atomically. `progress` is plain numbers, lists and dicts, such as step, elapsed, history.
 
     No random state is kept, because none is needed: all randomness of step i is seeded from (recipe.seed, i).
     """
@@ -52,22 +54,34 @@ def load_state(
     path: Path, recipe: Recipe, model: nn.Module, average: Average, optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Fills model, average and optimiser; returns the rest. A state of another recipe is refused."""
-    fresh = "start afresh (--fresh, resume=False) or take another folder"
-    try:
-        state = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
-        remembered, form = state["recipe"], state["format"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CourseError(f"{path} is no readable training state ({reason}); {fresh}") from error
-    if form != FORMAT:
-        raise CourseError(f"{path} was written by another version of the course (format {form}); {fresh}")
-    if difference := recipe.difference(remembered):
-        raise CourseError(f"{path} belongs to another training: {difference}; {fresh}")
+    state = read_state(path, next(model.parameters()).device)
+    refuse_other(path, state, recipe)
     try:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise CourseError(f"{path} does not fit this model ({reason}); {fresh}") from error
+        raise CourseError(f"{path} does not fit this model ({reason}); {AFRESH}") from error
     return state
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """All that a state on disk holds."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        form = state["format"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CourseError(f"{path} is no readable training state ({reason}); {AFRESH}") from error
+    if form != FORMAT:
+        raise CourseError(f"{path} was written by another version of the course (format {form}); {AFRESH}")
+    if lacking := [key for key in KEYS if key not in state]:
+        raise CourseError(f"{path} is no whole training state (it lacks '{lacking[0]}'); {AFRESH}")
+    return state
+
+
+def refuse_other(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
+    """Refuses a state that another recipe made."""
+    if difference := recipe.difference(state["recipe"]):
+        raise CourseError(f"{path} belongs to another training: {difference}; {AFRESH}")
