@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from course_lib import cli
 from course_lib.datasets import synthetic
+from course_lib.pose import Scene
 from course_lib.training import loop, queue, recipes
 from course_lib.training.recipes import Recipe
 
@@ -21,6 +23,7 @@ SECOND = replace(FIRST, name="second", start="first")
 PHOTOGRAPHS = replace(SECOND, name="photographs", data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}})
 LIVE = replace(FIRST, name="live", queue=0)
 STEPS = 6
+WHOLE = synthetic.benchmark
 
 
 def stepping(steps: int = STEPS, **more: Any) -> Any:
@@ -32,11 +35,16 @@ def stepping(steps: int = STEPS, **more: Any) -> Any:
     return train
 
 
+@cache
+def ten(name: str, skeleton: str) -> list[Scene]:
+    """The first people of a benchmark."""
+    return WHOLE(name, skeleton, count=10)
+
+
 def shrink(patch: Any, *members: Recipe) -> None:
     """A queue of these recipes, on a benchmark of ten people."""
-    whole = synthetic.benchmark
     patch(recipes, "RECIPES", {recipe.name: recipe for recipe in members})
-    patch(synthetic, "benchmark", lambda name, skeleton=None: whole(name, skeleton, count=10))
+    patch(synthetic, "benchmark", lambda name, skeleton=None: ten(name, getattr(skeleton, "name", skeleton)))
     patch(queue, "LEAST_MINUTES", 0.01)
 
 

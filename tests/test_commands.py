@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from course_lib import checkpoints, cli, models, paths
-from course_lib.datasets import synthetic
+from course_lib.datasets import lsp, synthetic
 from course_lib.skeletons import LSP
-from course_lib.training import recipes
+from course_lib.training import distributed, recipes
 from course_lib.training.recipes import Recipe
 
 OPTIONS = {"stacks": 1, "width": 8, "depth": 2, "input_size": (32, 32)}
@@ -23,6 +23,8 @@ def small_world(monkeypatch, tmp_path):
     whole = synthetic.benchmark
     monkeypatch.setitem(recipes.RECIPES, "little", RECIPE)
     monkeypatch.setattr(synthetic, "benchmark", lambda name, skeleton=None: whole(name, skeleton, count=10))
+    monkeypatch.setattr(paths, "PUBLIC", tmp_path / "public")
+    monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -63,13 +65,38 @@ def test_evaluate_with_baseline_and_record(capsys, weights):
     command = ["evaluate", "--checkpoint", str(weights), "--device", "cpu"]
     assert cli.main([*command, "--baseline", "--record"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["single-val", "hourglass_course", "mean", "pose"]
+    assert lines[0].split() == ["single-val", "weights", "mean", "pose"]
     table = {line.split()[0]: line.split()[1:] for line in lines[1:]}
     assert len(table["pck@0.2"]) == 2 and table["people"] == ["10", "10"]
     scores = checkpoints.read_header(weights)["scores"]["single-val"]
     assert f"{scores['pck@0.2']:.4f}" == table["pck@0.2"][0] and len(scores["pck@0.2_interval"]) == 2
     assert cli.main([*command, "--flip", "--record"]) == 0
     assert set(checkpoints.read_header(weights)["scores"]) == {"single-val", "single-val flipped"}
+
+
+def test_evaluate_on_everything_there_is_data_for(capsys, weights, photographs, monkeypatch):
+    monkeypatch.setattr(lsp, "VALIDATION", range(17, 25))
+    command = ["evaluate", "--checkpoint", str(weights), "--device", "cpu", "--data"]
+    assert cli.main([*command, "all"]) == 0
+    assert "lspet-val" not in capsys.readouterr().out
+    assert cli.main([*command, "lspet-val"]) == 2
+    assert "needs LSP-extended, which is not on this machine" in capsys.readouterr().err
+    monkeypatch.setenv("COURSE_DATA", str(photographs))
+    assert cli.main([*command, "all", "--baseline", "--record"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "mean" in line and "pose" in line and "-val" in line] == [
+        ["single-val", "weights", "mean", "pose"],
+        ["lspet-val", "weights", "mean", "pose"],
+    ]
+    scores = checkpoints.read_header(weights)["scores"]
+    assert {name: one["people"] for name, one in scores.items()} == {"single-val": 10, "lspet-val": 8}
+
+
+def test_only_the_first_of_several_processes_talks_and_measures(capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    assert cli.main(["train", "little", "--device", "cpu", "--quiet", "--steps", "2", "--workers", "0"]) == 0
+    assert capsys.readouterr().out == ""
+    assert checkpoints.read_header(paths.BUILD / "training" / "little" / "little.safetensors")["scores"] == {}
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,9 @@ def test_the_shared_folder_itself_may_hold_the_joints_of_lsp_extended(shared):
     files.lspet(shared)
     (shared / "coco_sample").mkdir()
     files.coco(shared / "coco_sample")
+    for name in ("lspet", "coco"):
+        (paths.PUBLIC / name).mkdir(parents=True)
+        WRITERS[name](paths.PUBLIC / name)  # what is shared goes first
     assert datasets.find("lspet") == shared and datasets.find("coco") == shared / "coco_sample"
     assert datasets.find("lsp") is None  # its joints.mat would be LSP-extended's
 

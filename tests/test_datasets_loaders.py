@@ -365,3 +365,62 @@ def test_no_odd_value_in_a_json_gets_past_or_breaks_anything(name, tmp_path):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 100
+
+
+ODD_IN_MATLAB = (
+    np.zeros((0, 0)),
+    "x",
+    -1.0,
+    math.nan,
+    math.inf,
+    1e300,
+    1 + 1j,
+    np.ones((2, 2)),
+    np.ones((2, 29), dtype=complex),
+    {"a": 1.0},
+    np.array([["a", 2.0]], dtype=object),
+)
+
+
+def odd_matlab_files(folder):
+    """Writes data sets of MATLAB files, each with one field replaced by an odd value; yields which."""
+    for odd in ODD_IN_MATLAB:
+        for name, write, variable in (("lsp", files.lsp, "joints"), ("jhmdb", files.jhmdb, "part_mask")):
+            write(folder)
+            puppet = folder / "puppet_mask" / "catch" / "a_ball" / "puppet_mask.mat"
+            scipy.io.savemat(folder / "joints.mat" if name == "lsp" else puppet, {variable: odd})
+            yield name, variable, odd
+        for variable in ("pos_img", "scale", "viewpoint"):
+            files.jhmdb(folder)
+            files.jhmdb_clip(folder, "catch", "a_ball", 3, **{variable: odd})
+            yield "jhmdb", variable, odd
+        for variable in files.flic_example(1, True):
+            files.flic(folder, [files.flic_example(1, True, **{variable: odd}), files.flic_example(2, True)])
+            yield "flic", variable, odd
+        for variable in files.mpii_person():
+            files.mpii(folder, [[files.mpii_person(**{variable: odd})], []])
+            yield "mpii", variable, odd
+        for variable in ("x", "y", "id", "is_visible"):
+            files.mpii(folder, [[files.mpii_person([{**files.mpii_point(3, 1.0, 1.0, 1.0), variable: odd}])], []])
+            yield "mpii", f"point.{variable}", odd
+        for variable in ("annolist", "img_train", "single_person", "act"):
+            files.mpii(folder, **{variable: odd})
+            yield "mpii", variable, odd
+
+
+def test_no_odd_value_in_a_matlab_file_gets_past_or_breaks_anything(tmp_path):
+    refused = read = 0
+    for name, variable, odd in odd_matlab_files(tmp_path):
+        try:
+            records = datasets.read(name, tmp_path, "train")
+        except CourseError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            continue
+        except Exception as error:
+            pytest.fail(f"{name}, {variable} = {odd!r}: {error!r}")
+        read += 1
+        for entry in records.entries:
+            for person in entry.people:
+                assert torch.isfinite(person.joints).all() and torch.isfinite(person.box).all(), (name, variable, odd)
+    assert refused > 100 and read > 30

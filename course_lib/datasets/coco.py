@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.datasets.masks import Segment
-from course_lib.datasets.records import FROM_ZERO, Record, Records, broken, people_of, read_json, refusing
+from course_lib.datasets.records import FROM_ZERO, TOO_LARGE, Record, Records, broken, people_of, read_json, refusing
 from course_lib.errors import CourseError, unknown_name
 from course_lib.pose import Person
 from course_lib.skeletons import COCO
@@ -30,7 +30,6 @@ SPLITS = ("train2017", "val2017", "train2014", "val2014")
 NEWEST = {"train": "train2017", "val": "val2017"}
 PERSON = 1  # the category
 NUMBERS = 3 * len(COCO)
-TOO_LARGE = 1e12  # for a place or an area in pixels
 
 
 def read(
@@ -157,7 +156,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -TOO_LARGE < value < TOO_LARGE
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TOO_LARGE
 
 
 def _people(annotations: list[dict]) -> list[Person]:

@@ -58,7 +58,7 @@ def _lines(card: cards.Card) -> list[tuple[str, str]]:
         return [home, ("loader", "none")]
     where = datasets.find(card.key)
     lines = [("needs", card.needs[0]), *[("", more) for more in card.needs[1:]]]
-    lines += [("splits", card.splits), ("sides", card.sides), ("terms", card.terms), home]
+    lines += [("splits", card.splits), ("sides", card.sides), ("box", card.box), ("terms", card.terms), home]
     for part in card.parts:
         lines.append(("archive", part.url if part.opened else f"{part.url} (not opened for this course)"))
     return [*lines, ("here", "not found" if where is None else str(where))]

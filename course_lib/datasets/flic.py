@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.datasets.matlab import get, looks, number, numbers, read_mat, structs
-from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing
+from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing, sensible
 from course_lib.errors import CourseError, unknown_name
 from course_lib.pose import UNLABELLED, VISIBLE
 from course_lib.skeletons import FLIC
@@ -78,13 +78,13 @@ def _entry(file: Path, who: str, place: int, example: Any) -> Record:
         raise broken(file, who, "coords", f"should be numbers, 2 x {ALL_COLUMNS}, but is {looks(coords)}")
     places = coords.T[list(COLUMNS)].astype(np.float64)  # (11, 2)
     labelled = ~np.isnan(places).any(-1)
-    if np.isinf(places).any():
-        raise broken(file, who, "coords", "holds an infinite number")
+    if not sensible(places[labelled]).all():
+        raise broken(file, who, "coords", f"should be places or NaN, but one is {np.abs(places[labelled]).max():g}")
     torso = numbers(get(example, "torsobox"))
     if torso.shape != (4,) or not (torso[2:] > torso[:2]).all():
         raise broken(file, who, "torsobox", f"should be x1, y1, x2, y2 with x1 < x2, y1 < y2, but is {torso.tolist()}")
     size = numbers(get(example, "imgdims"))
-    if len(size) not in (0, 2, 3) or not (np.isfinite(size) & (size > 0)).all():
+    if len(size) not in (0, 2, 3) or not (sensible(size) & (size > 0)).all():
         raise broken(file, who, "imgdims", f"should be height and width, but is {size.tolist()}")
     [person] = people_of(places[None], np.where(labelled, VISIBLE, UNLABELLED)[None], FLIC, FROM_ONE)
     movie, frame = get(example, "moviename"), get(example, "currframe")

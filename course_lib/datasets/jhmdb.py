@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 
 from course_lib.datasets.matlab import looks, read_mat
-from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing
+from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing, sensible
 from course_lib.errors import CourseError, unknown_name
 from course_lib.pose import VISIBLE, Person
 from course_lib.skeletons import JHMDB
 
 SPLITS = ("train", "test", "all")
 FOLDS = (1, 2, 3)
-TRAIN, TEST = "1", "2"  # in the split files; 0 is a clip that a fold leaves out
+TRAIN, TEST = "1", "2"  # in the split files; 0 leaves a clip out, as in the lists of HMDB51, where the clips come from
 JOINTS = len(JHMDB)
 
 
@@ -123,7 +123,7 @@ def _frames(folder: Path, action: str, clip: str, masks: bool) -> list[Record]:
     joints = _positions(file, who, np.asarray(variables["pos_img"]))  # (T, 15, 2)
     count = len(joints)
     scale = np.atleast_1d(np.asarray(variables["scale"]))
-    if scale.dtype.kind not in "fiu" or scale.shape != (count,) or not (np.isfinite(scale) & (scale > 0)).all():
+    if scale.dtype.kind not in "fiu" or scale.shape != (count,) or not (sensible(scale) & (scale > 0)).all():
         raise broken(file, who, "scale", f"should be {count} numbers above 0, one a frame, but is {str(scale)[:60]}")
     people = people_of(joints, np.full((count, JOINTS), VISIBLE), JHMDB, FROM_ONE)
     puppet = folder / "puppet_mask" / action / clip / "puppet_mask.mat"
@@ -156,9 +156,9 @@ def _positions(file: Path, who: str, joints: np.ndarray) -> np.ndarray:
         joints = joints[..., None]
     if joints.dtype.kind not in "fiu" or joints.ndim != 3 or joints.shape[:2] != (2, JOINTS):
         raise broken(file, who, "pos_img", f"should be numbers, 2 x {JOINTS} x frames, but is {looks(joints)}")
-    if not np.isfinite(joints).all():
-        frame, joint = np.argwhere(~np.isfinite(joints).all(0).T)[0].tolist()
-        raise broken(file, who, "pos_img", f"has no finite place for joint {joint} in frame {frame + 1}")
+    if not sensible(joints).all():
+        frame, joint = np.argwhere(~sensible(joints).all(0).T)[0].tolist()
+        raise broken(file, who, "pos_img", f"has no place for joint {joint} in frame {frame + 1}")
     return joints.transpose(2, 1, 0).astype(np.float64)
 
 

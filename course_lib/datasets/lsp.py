@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from course_lib.datasets.matlab import looks, read_mat
-from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing
+from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, refusing, sensible
 from course_lib.errors import CourseError, unknown_name
 from course_lib.pose import HIDDEN, UNLABELLED, VISIBLE
 from course_lib.skeletons import LSP
@@ -72,7 +72,7 @@ def _entries(
 ) -> list[Record]:
     """The records with these numbers, counted from 1, from table (N, 14, 3) and visible (N, 14)."""
     strange = ~np.isin(table[..., 2], (0, 1)).all(-1)  # (N,)
-    lost = ((visible != UNLABELLED)[..., None] & ~np.isfinite(table[..., :2])).any((-2, -1))
+    lost = ((visible != UNLABELLED)[..., None] & ~sensible(table[..., :2])).any((-2, -1))
     for number in [number for number in numbers if strange[number - 1] or lost[number - 1]]:
         with refusing(problems):
             _refuse(file, number, table[number - 1], bool(strange[number - 1]))
@@ -84,7 +84,7 @@ def _entries(
 
 
 def _refuse(file: Path, number: int, row: np.ndarray, strange: bool) -> None:
-    at = int(np.flatnonzero(~np.isin(row[:, 2], (0, 1)) if strange else ~np.isfinite(row[:, :2]).all(-1))[0])
+    at = int(np.flatnonzero(~np.isin(row[:, 2], (0, 1)) if strange else ~sensible(row[:, :2]).all(-1))[0])
     says = f"the flag of joint {at} should be 0 or 1, but is {row[at, 2]:g}"
     gone = f"joint {at} counts as labelled, but its place is {row[at, 0]:g}, {row[at, 1]:g}"
     raise broken(file, f"record {number}", "joints", says if strange else gone)

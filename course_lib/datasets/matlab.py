@@ -44,8 +44,6 @@ def structs(value: Any) -> list[Any] | None:
     """An array of structures as a list; None where the value is something else."""
     if value is None:
         return []
-    if is_struct(value):
-        return [value]
     values = list(np.asarray(value).ravel())
     return values if all(is_struct(one) for one in values) else None
 

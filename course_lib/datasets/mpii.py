@@ -12,7 +12,8 @@
 | head rectangle      | yes, which PCKh measures with              | no                                          |
 
 So never train on the release's "train" when you test on the json's "valid". The labels of the test pictures were never
-published. Left and right are the person's own. Both sources count pixels from 1, MATLAB's way.
+published. Left and right are the person's own. Pixels are counted from 1, MATLAB's way; the json's numbers are taken to
+be the release's own.
 
 A person's box is the usual one, 200 x scale around objpos (scale is the person's height in units of 200 pixels), or,
 where these are missing, that of the joints. Somebody without a labelled joint stays, as `Person.ignore`. What the
@@ -30,7 +31,7 @@ import numpy as np
 import torch
 
 from course_lib.datasets.matlab import get, is_struct, looks, number, numbers, read_mat, structs
-from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, read_json, refusing
+from course_lib.datasets.records import FROM_ONE, Record, Records, broken, people_of, read_json, refusing, sensible
 from course_lib.errors import CourseError, unknown_name
 from course_lib.pose import HIDDEN, UNLABELLED, VISIBLE, Person
 from course_lib.skeletons import MPII
@@ -88,7 +89,7 @@ def _person(joints: np.ndarray, visible: np.ndarray, scale: float, objpos: np.nd
     """Joints (16, 2) and objpos (2,) as the file has them; scale and objpos NaN where it has none."""
     half = PIXELS_PER_SCALE * scale / 2
     box = None
-    if np.isfinite(objpos).all() and half > 0:
+    if sensible(objpos).all() and half > 0:
         box = np.concatenate([objpos + FROM_ONE - half, objpos + FROM_ONE + half])[None]
     [person] = people_of(joints[None], visible[None], MPII, FROM_ONE, box)
     return replace(person, ignore=not visible.any())
@@ -149,19 +150,19 @@ def _annotated(file: Path, who: str, rectangle: Any) -> tuple[Person, float | No
     """A person of `annorect`, with scale and objpos."""
     scale, objpos = get(rectangle, "scale"), get(rectangle, "objpos")
     size = float("nan") if scale is None else number(scale)
-    if scale is not None and not 0 < size < np.inf:
+    if scale is not None and not (sensible(size) and size > 0):
         raise broken(file, who, "scale", f"should be a number above 0, but is {scale!r}")
     centre = np.array([float("nan") if get(objpos, axis) is None else number(get(objpos, axis)) for axis in "xy"])
     person = _person(*_points(file, who, rectangle), size, centre)
     corners = [get(rectangle, name) for name in ("x1", "y1", "x2", "y2")]
     if any(corner is not None for corner in corners):
         head = np.array([number(corner) for corner in corners])
-        if not np.isfinite(head).all():
+        if not sensible(head).all():
             raise broken(file, who, "x1, y1, x2, y2", f"should be the head's rectangle, but is {head.tolist()}")
         low, high = np.minimum(head[:2], head[2:]), np.maximum(head[:2], head[2:])
         head_box = torch.from_numpy((np.concatenate([low, high]) + FROM_ONE).astype(np.float32))
         person = replace(person, head_box=head_box)
-    where = tuple((centre + FROM_ONE).tolist()) if np.isfinite(centre).all() else None
+    where = tuple((centre + FROM_ONE).tolist()) if sensible(centre).all() else None
     return person, None if scale is None else size, where
 
 
@@ -182,7 +183,7 @@ def _points(file: Path, who: str, rectangle: Any) -> tuple[np.ndarray, np.ndarra
         if visible[joint] != UNLABELLED:
             raise broken(file, here, "id", f"names joint {joint} a second time")
         place = [number(getattr(point, axis, None)) for axis in "xy"]
-        if not np.isfinite(place).all():
+        if not sensible(place).all():
             raise broken(file, here, "x, y", f"should be numbers, but are {place}")
         joints[joint], visible[joint] = place, _visibility(file, here, get(point, "is_visible"))
     return joints, visible
@@ -190,9 +191,10 @@ def _points(file: Path, who: str, rectangle: Any) -> tuple[np.ndarray, np.ndarra
 
 def _visibility(file: Path, who: str, flag: Any) -> int:
     """is_visible is 1 or 0, as a number or as a letter; where it is empty, nobody said that the joint is hidden."""
-    if flag is None or flag == "1" or number(flag) == 1:
+    value = {"0": 0.0, "1": 1.0}.get(flag) if isinstance(flag, str) else number(flag)
+    if flag is None or value == 1:
         return VISIBLE
-    if flag == "0" or number(flag) == 0:
+    if value == 0:
         return HIDDEN
     raise broken(file, who, "is_visible", f"should be 0, 1 or empty, but is {flag!r}")
 
@@ -239,7 +241,7 @@ def _array(file: Path, who: str, one: dict[str, Any], name: str, shape: tuple[in
         values = np.array(one.get(name))
     except ValueError:  # lists of different lengths
         values = np.array(None)
-    if values.dtype.kind not in "fi" or values.shape != shape or not np.isfinite(values).all():
+    if values.dtype.kind not in "fi" or values.shape != shape or not sensible(values).all():
         size = " x ".join(map(str, shape))
         kind = f"{size} finite numbers" if shape else "a finite number"
         raise broken(file, who, name, f"should be {kind}, but is {_what(values, shape, one.get(name))}")

@@ -27,6 +27,7 @@ from course_lib.skeletons import Skeleton
 JOINTS_TO_OUTLINE = 0.1  # what hair, hands and feet add to the box of the joints, as a share of it, on each side
 FROM_ONE = -0.5  # MATLAB calls the middle of the first pixel 1, COCO 0; the course 0.5
 FROM_ZERO = 0.5
+TOO_LARGE = 1e12  # for a place or an area in pixels: nonsense, and soon more than a float32 can hold
 
 
 class Mask(Protocol):
@@ -129,12 +130,17 @@ def people_of(
     return [Person(point, flag, skeleton, box=box) for point, flag, box in each]
 
 
+def sensible(values: Any) -> np.ndarray:
+    """Which numbers can be places in a picture: not NaN, and not astronomically far away."""
+    return np.abs(values) < TOO_LARGE
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
 def broken(file: Path, record: Any, name: str, problem: str) -> CourseError:
     """The one sentence for something wrong in a data set's file."""
-    return CourseError(f"{file}, {record}, field '{name}': {problem}")
+    return CourseError(f"{file}, {record}, field '{name}': {' '.join(problem.split())}")  # numpy breaks lines
 
 
 @contextmanager

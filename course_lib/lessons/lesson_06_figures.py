@@ -257,13 +257,36 @@ def draw_slide(slide: Slide, step: int) -> Figure:
     return figure
 
 
-def draw_photographs(photographs: dict[str, tuple[Any, Any]]) -> Figure:
-    """Photographs with the answer of the network on each, its joints as opaque as it is sure of them."""
-    figure, axes = plt.subplots(1, len(photographs), figsize=(7.2, 3.9))
-    for ax, (name, (image, pose)) in zip(axes, photographs.items(), strict=True):
-        show.draw_image(ax, image, f"{name}: mean peak {pose.scores.mean():.2f}")
-        show.draw_box(ax, pose.box, colour=style.INK)
-        show.draw_pose(ax, pose, fade=True)
+def draw_photographs(answers: dict[str, dict[str, tuple[Any, Any]]]) -> Figure:
+    """Photographs with the answers of several sets of weights, a row each, joints as opaque as their peaks are high."""
+    figure, axes = plt.subplots(len(answers), 2, figsize=(7.2, 3.9 * len(answers)), squeeze=False)
+    for row, (weights, photographs) in zip(axes, answers.items(), strict=True):
+        for ax, (image, pose) in zip(row, photographs.values(), strict=True):
+            show.draw_image(ax, image, f"{weights}: mean peak {pose.scores.mean():.2f}")
+            show.draw_box(ax, pose.box, colour=style.INK)
+            show.draw_pose(ax, pose, fade=True)
+    return figure
+
+
+def draw_worlds(study: dict[str, Any]) -> Figure:
+    """PCK@0.2 by joint on drawn and on photographed people, one dot a set of weights; left and right joints pooled."""
+    colours = {"mean pose": style.INK, "hourglass_synthetic": style.SKY, "hourglass_course": style.VERMILION}
+    titles = {"single-val": "500 drawn people (single-val)", "lspet-val": "500 photographs (lspet-val)"}
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 3.4), sharey=True)
+    for ax, (benchmark, rows) in zip(axes, study["benchmarks"].items(), strict=True):
+        for name, row in rows.items():
+            kinds: dict[str, list[float]] = {}
+            for joint, value in row["by joint"].items():
+                kinds.setdefault(joint.removeprefix("left_").removeprefix("right_").replace("_", " "), []).append(value)
+            means = [sum(values) / len(values) for values in kinds.values()]
+            ax.plot(means, range(len(kinds)), "o", color=colours[name], markersize=7, label=name)
+            ax.axvline(row["pck@0.2"], color=colours[name], linewidth=1, linestyle=":")
+        ax.set(
+            yticks=range(len(kinds)), yticklabels=list(kinds), xlim=(0, 1), xlabel="PCK@0.2", title=titles[benchmark]
+        )
+        ax.grid(axis="y", alpha=0.3)
+    axes[0].invert_yaxis()
+    axes[1].legend(loc="lower right", fontsize="small")
     return figure
 
 

@@ -13,7 +13,7 @@ from course_lib.errors import CourseError
 from course_lib.estimate import add_model_options, load_model
 from course_lib.training import benchmarks, distributed
 
-ALONE = ("recipe", "steps", "seed", "ship", "fresh")  # options of one recipe's training, not of the queue
+ALONE = ("recipe", "steps", "seed", "ship")  # options of one recipe's training, not of the queue
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -88,9 +88,14 @@ def train_queue(arguments: argparse.Namespace) -> int:
     """Trains what is in the queue; 1 where a recipe failed, 128 + n after signal n."""
     from course_lib.training.queue import run_queue
 
-    if given := [option for option in ALONE if getattr(arguments, option) not in (None, False)]:
+    given = [option for option in ALONE if getattr(arguments, option) is not None]
+    if given:
         name = "a recipe" if given[0] == "recipe" else f"--{given[0]}"
         raise CourseError(f"the queue chooses its recipes itself; leave out {name}, or leave out --queue")
+    if arguments.fresh:
+        raise CourseError(
+            "the queue goes on from the best it finds; leave out --fresh, or give it an empty folder (--out)"
+        )
     if arguments.minutes is None:
         raise CourseError("the queue must know how long it may take: --minutes 9")
     rows, stopped = run_queue(

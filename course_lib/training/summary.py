@@ -65,7 +65,7 @@ _COLUMNS = {
     "in all": (12, lambda row: f"{row.images_in_all:,}"),
     "min": (6, lambda row: f"{row.minutes:.2f}"),
     "images/s": (9, lambda row: f"{row.images_per_second:.0f}"),
-    "waiting": (8, lambda row: f"{row.data_share:.0%}"),
+    "for data": (8, lambda row: f"{row.data_share:.0%}"),
     **{
         name: (11, lambda row, name=name: "-" if row.scores.get(name) is None else f"{row.scores[name]:.4f}")
         for name in benchmarks.NAMES
