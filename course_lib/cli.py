@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,10 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = _parser(argv[0] if argv else "").parse_args(argv)
-        return int(arguments.func(arguments) or 0)
+        status = int(arguments.func(arguments) or 0)
+        sys.stdout.flush()
+        return status
     except CourseError as error:
         print(f"course_lib: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does the flush at the very end fail
+        return 141
     except KeyboardInterrupt:
         print("course_lib: interrupted", file=sys.stderr)
         return 130

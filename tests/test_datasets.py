@@ -245,3 +245,12 @@ def test_real_coco_reads_and_its_masks_fit_their_areas(build):
                 outside[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1] = False
                 assert not (person.mask & outside).any()
                 assert abs(int(person.mask.sum()) - person.area) < 0.1 * person.area + 12
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    """`python -m course_lib data | head -1` ends without a word."""
+    command = [sys.executable, "-m", "course_lib", "data"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=paths.ROOT)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() in (0, 141)

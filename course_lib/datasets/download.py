@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from course_lib.datasets.cards import Part
 from course_lib.errors import CourseError
+from course_lib.progress import progress_bar
 
 TRIES = 5  # connections that may break off one after the other without a byte gained
 BLOCK = 1 << 20
@@ -70,7 +71,8 @@ class Resuming:
         misses = 0
         while not self._whole(url):
             before = self._size()
-            with tqdm(unit="B", unit_scale=True, desc=self.rest.stem, disable=not self.progress, leave=False) as bar:
+            options = {"unit": "B", "unit_scale": True, "desc": self.rest.stem, "leave": False}
+            with progress_bar(wanted=self.progress, **options) as bar:
                 self._go_on(url, bar)
             misses = 0 if self._size() > before else misses + 1
             if misses == TRIES:

@@ -8,14 +8,16 @@ shrunk and shifted without black corners coming in.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from course_lib import geometry
-from course_lib.datasets.records import Records
+from course_lib.datasets.records import Record, Records
 from course_lib.errors import CourseError
 from course_lib.pose import Batch, Person, Scene
 from course_lib.progress import progress_bar
@@ -46,11 +48,16 @@ class Pool:
         progress: str = "",
     ) -> Pool:
         """Cuts everybody who can be learned from out of their pictures; `progress` names the bar."""
-        cuts = []
-        for record in progress_bar(records.entries, desc=progress, wanted=bool(progress)):
-            if able := [person for person in record.people if learnable(person)]:
-                scene = record.scene()
-                cuts += [cut(scene, person, size, margin) for person in able]
+
+        def cuts_of(record: Record) -> list[tuple[Tensor, Person]]:
+            able = [person for person in record.people if learnable(person)]
+            scene = record.scene() if able else None
+            return [cut(scene, person, size, margin) for person in able]
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoding and cutting let other threads run
+            made = threads.map(cuts_of, records.entries)
+            made = progress_bar(made, desc=progress, total=len(records), wanted=bool(progress))
+            cuts = [one for several in made for one in several]
         return cls.stack(cuts, skeleton, device)
 
     @classmethod
