@@ -161,7 +161,7 @@ def _estimate_all(
     from course_lib.training.signals import Signals
 
     results, done = [], 0
-    with Signals() as signals:
+    with Signals("photograph") as signals:
         try:
             with progress_bar(total=len(photos), desc="poses", unit="photo", wanted=many) as bar:
                 for photo, picture, poses in _answers(photos, model, arguments.flip, bar):

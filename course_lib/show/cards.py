@@ -21,6 +21,7 @@ from course_lib.skeletons import Skeleton
 # head is drawn large, or nose, eyes and ears would fall together.
 _STANDING = {
     "head_top": (0.0, 0.0),
+    "face": (0.0, 0.1),
     "nose": (0.0, 0.12),
     "eye": (0.07, 0.06),
     "ear": (0.135, 0.1),
@@ -29,6 +30,7 @@ _STANDING = {
     "shoulder": (0.16, 0.285),
     "elbow": (0.225, 0.43),
     "wrist": (0.27, 0.58),
+    "belly": (0.0, 0.46),
     "pelvis": (0.0, 0.57),
     "hip": (0.1, 0.57),
     "knee": (0.12, 0.78),

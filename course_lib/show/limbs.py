@@ -31,8 +31,8 @@ CORE_FROM = 2.0  # points: thinner limbs have none, it would wash their colour o
 _KINDS = {
     **dict.fromkeys(("shoulder", "elbow", "wrist"), "arm"),
     **dict.fromkeys(("hip", "knee", "ankle"), "leg"),
-    **dict.fromkeys(("neck", "thorax", "pelvis"), "torso"),
-    **dict.fromkeys(("head_top", "nose", "eye", "ear"), "head"),
+    **dict.fromkeys(("neck", "thorax", "belly", "pelvis"), "torso"),
+    **dict.fromkeys(("head_top", "face", "nose", "eye", "ear"), "head"),
 }
 
 

@@ -11,10 +11,10 @@ log = logging.getLogger("course_lib")
 
 
 class Signals:
-    """Notes Ctrl-C and SIGTERM instead of letting them break a step; a second one does break it."""
+    """Notes Ctrl-C and SIGTERM instead of letting them break a `piece` of work; a second one does break it."""
 
-    def __init__(self) -> None:
-        self.caught, self.before = "", {}
+    def __init__(self, piece: str = "step") -> None:
+        self.piece, self.caught, self.before = piece, "", {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
@@ -25,7 +25,7 @@ class Signals:
         if self.caught:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number).name
-        log.warning("%s: ending after this step", self.caught)
+        log.warning("%s: ending after this %s", self.caught, self.piece)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
