@@ -1,4 +1,4 @@
-"""The stored comparison of drawn and photographed people belongs to the weights that ship, and can be measured again."""
+"""The stored comparison of drawn and photographed people belongs to the shipped weights and can be measured again."""
 
 from __future__ import annotations
 
