@@ -51,4 +51,6 @@ def shrink(patch: Any, *members: Recipe) -> None:
 if __name__ == "__main__":
     shrink(setattr, FIRST, SECOND)
     queue.SAVE_SECONDS = 0.0
+    if "STEPS" in os.environ:
+        queue.train = stepping(int(os.environ["STEPS"]))
     sys.exit(cli.main(sys.argv[1:]))

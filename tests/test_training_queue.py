@@ -343,10 +343,15 @@ def test_no_jupyter_is_needed():
         "            raise ModuleNotFoundError(f'{name} is not installed here', name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
     )
-    environment = {**ENVIRONMENT, "COURSE_LIB_DATA": str(Path.cwd()), "PYTHONPATH": f"{Path.cwd()}:{paths.ROOT}"}
+    environment = {
+        **ENVIRONMENT,
+        "COURSE_LIB_DATA": str(Path.cwd()),
+        "PYTHONPATH": f"{Path.cwd()}:{paths.ROOT}",
+        "STEPS": "6",
+    }
     proof = subprocess.run([sys.executable, "-c", "import nbformat"], env=environment, capture_output=True, check=False)
     assert b"not installed here" in proof.stderr
-    command = [sys.executable, SCRIPT, "train", "--queue", "--minutes", "0.15", "--out", "runs", "--quiet"]
+    command = [sys.executable, SCRIPT, "train", "--queue", "--minutes", "10", "--out", "runs", "--quiet"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -356,8 +361,8 @@ def test_no_jupyter_is_needed():
 
 def test_two_processes_train_the_queue_together():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", SCRIPT]
-    queued = ["train", "--queue", "--minutes", "0.2", "--out", "runs", "--device", "cpu", "--quiet"]
-    environment = {**ENVIRONMENT, "COURSE_LIB_DATA": str(Path.cwd())}
+    queued = ["train", "--queue", "--minutes", "10", "--out", "runs", "--device", "cpu", "--quiet"]
+    environment = {**ENVIRONMENT, "COURSE_LIB_DATA": str(Path.cwd()), "STEPS": "6"}
     result = subprocess.run([*command, *queued], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     table = [line.split()[:2] for line in result.stdout.splitlines()]

@@ -285,7 +285,6 @@ def draw_worlds(study: dict[str, Any]) -> Figure:
             yticks=range(len(kinds)), yticklabels=list(kinds), xlim=(0, 1), xlabel="PCK@0.2", title=titles[benchmark]
         )
         ax.grid(axis="y", alpha=0.3)
-    axes[0].invert_yaxis()
     axes[1].legend(loc="lower right", fontsize="small")
     return figure
 

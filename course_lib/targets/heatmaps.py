@@ -82,8 +82,8 @@ def dark(maps: Tensor, sigma: float = 2.0) -> tuple[Tensor, Tensor]:
     """DARK: log of the blurred map, then one Newton step from the highest cell, mu = m - H^-1 g.
 
     `sigma` (cells) is the blur's, best the target's. The log of a Gaussian is a parabola whatever its width, so the
-    blur, which widens it, does not move the top. Within 2 sigma + 1 cells of the border the blur would mix in what lies
-    outside, and the step is taken without it; on the last two cells, or where the log is no hill, `quarter` answers.
+    blur, which widens it, does not move the top. Within 2.5 sigma + 1 cells of the border the blur would mix in what
+    lies outside, and the step is taken without it; on the last two cells, or where it is no hill, `quarter` answers.
     """
     maps, cell, score = _peak(maps)
     reach = math.ceil(3 * sigma)
@@ -93,7 +93,7 @@ def dark(maps: Tensor, sigma: float = 2.0) -> tuple[Tensor, Tensor]:
     blurred = F.conv2d(F.conv2d(window.flatten(0, -3)[:, None], bell), bell.transpose(-1, -2))
     blurred = blurred.view(*window.shape[:-2], 5, 5)
     plain = window[..., reach : reach + 5, reach : reach + 5]
-    within = _inside(cell, maps.shape, margin=math.ceil(2 * sigma) + 1)
+    within = _inside(cell, maps.shape, margin=math.ceil(2.5 * sigma) + 1)
     step, hill = _newton_step(torch.log(torch.where(within[..., None, None], blurred, plain).clamp(min=1e-10)))
     safe = hill & (score > 0) & _inside(cell, maps.shape, margin=2)
     return torch.where(safe[..., None], cell + 0.5 + step, quarter(maps)[0]), score

@@ -13,6 +13,7 @@ gloo between CPUs, so that no GPU is kept waiting for it.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -148,7 +149,10 @@ def spread(asked: Asked, world: World) -> tuple[nn.Module, Any]:
     if world.count == 1:
         return asked, nullcontext
     special = hasattr(asked.model, "training_loss")  # such a model may leave parts of itself out of a step
-    together = nn.parallel.DistributedDataParallel(asked, broadcast_buffers=False, find_unused_parameters=special)
+    spreading = nn.parallel.DistributedDataParallel
+    renamed = "forward_sync_buffers" in inspect.signature(spreading).parameters  # the older name warns since 2.15
+    own_buffers = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    together = spreading(asked, find_unused_parameters=special, **own_buffers)
     return together, together.no_sync
 
 
