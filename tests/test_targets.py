@@ -50,6 +50,8 @@ def test_the_zero_level_is_what_an_all_zero_answer_costs(size, sigma):
     cost = heatmaps.gaussian(joints, size, sigma).square().mean()
     assert float(cost) == pytest.approx(heatmaps.zero_level(size, sigma), rel=1e-3)
     assert heatmaps.zero_level((64, 64), 1.0) == pytest.approx(0.00077, abs=5e-6)
+    absolute = heatmaps.gaussian(joints, size, sigma).abs().mean()
+    assert float(absolute) == pytest.approx(heatmaps.zero_level(size, sigma, power=1), rel=1e-3)
 
 
 # --- reading out ------------------------------------------------------------------------------------------------------

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 # name -> where its builder is; a module is imported when one of its models is asked for
 _BUILDERS = {
+    "cpm": "course_lib.models.cpm:cpm",
+    "cpm_course": "course_lib.models.cpm:cpm_course",
+    "deeppose": "course_lib.models.deeppose:deeppose",
+    "deeppose_course": "course_lib.models.deeppose:deeppose_course",
     "hourglass": "course_lib.models.hourglass:hourglass",
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
+    "ief": "course_lib.models.ief:ief",
+    "ief_course": "course_lib.models.ief:ief_course",
+    "tompson": "course_lib.models.tompson:tompson",
+    "tompson_course": "course_lib.models.tompson:tompson_course",
 }
 
 

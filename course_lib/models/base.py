@@ -6,6 +6,7 @@
     estimate(images, boxes)    -> poses        in the pixels of the photographs
 
 A model writes the first three; estimate is shared: box -> crop -> forward -> decode -> back into the photograph.
+Between crop and decode it asks `look`: that is forward, unless a model wants more of the photograph than its crop.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class PoseModel(nn.Module):
         """The poses of every image, in its pixels."""
         raise NotImplementedError
 
+    def look(self, crops: Tensor, pictures: Sequence[Tensor], matrices: Tensor) -> Any:
+        """The raw answer to crops (N, 3, H, W), which the maps `matrices` (N, 2, 3) cut out of N `pictures` (3, h, w).
+
+        The hook of `estimate` for models that go back to the picture for detail that the crop has lost.
+        """
+        return self(crops)
+
     def flip_average(self, outputs: Any, mirrored: Any) -> Any:
         """The mean of an answer and the answer to the mirrored image, turned back. Models that allow it say how."""
         raise CourseError(f"{type(self).__name__} has no flip test")
@@ -86,22 +94,25 @@ class PoseModel(nn.Module):
             asked += zip([index] * len(own), own, crops, matrices, strict=True)
         for start in range(0, len(asked), CROPS_AT_ONCE):
             part = asked[start : start + CROPS_AT_ONCE]
-            answers = self._answer(torch.stack([crop for _, _, crop, _ in part]), flip_test)
+            crops, matrices = (torch.stack([one[at] for one in part]) for at in (2, 3))
+            answers = self._answer(crops, [pictures[index] for index, *_ in part], matrices, flip_test)
             for (index, box, _, matrix), poses in zip(part, answers, strict=True):
                 inside = geometry.box_area(geometry.clip_box(box, *pictures[index].shape[-2:])) > 0
                 results[index] += [_moved_back(pose, matrix.cpu(), box.cpu(), bool(inside)) for pose in poses]
         return results
 
     @torch.inference_mode()
-    def _answer(self, crops: Tensor, flip_test: bool) -> list[list[Pose]]:
+    def _answer(self, crops: Tensor, pictures: Sequence[Tensor], matrices: Tensor, flip_test: bool) -> list[list[Pose]]:
         """Poses of crops (N, 3, H, W) in their pixels."""
         crops = crops.to(next(self.parameters()).dtype)
         was_training = self.training
         self.eval()
         try:
-            outputs = self(crops)
+            outputs = self.look(crops, pictures, matrices)
             if flip_test:
-                outputs = self.flip_average(outputs, self(geometry.flip_images(crops)))
+                turned = geometry.compose(matrices, geometry.mirror(crops.shape[-1], matrices).expand_as(matrices))
+                mirrored = self.look(geometry.flip_images(crops), pictures, turned)
+                outputs = self.flip_average(outputs, mirrored)
             return self.decode(outputs)
         finally:
             self.train(was_training)

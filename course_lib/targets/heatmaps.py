@@ -40,12 +40,13 @@ def _bell(centre: Tensor, length: int, sigma: float) -> Tensor:
     return torch.exp(-((cells - centre[..., None].float()) ** 2) / (2 * sigma**2))
 
 
-def zero_level(size: tuple[int, int], sigma: float) -> float:
+def zero_level(size: tuple[int, int], sigma: float, power: int = 2) -> float:
     """Mean squared error of an all-zero answer: pi sigma^2 / (W H), the mean of H_j^2 for a joint off the border.
 
-    Any loss near this number means "the network answers nothing", however small it looks.
+    Any loss near this number means "the network answers nothing", however small it looks. With `power` 1 it is the mean
+    absolute error, twice as much: the mean of H_j^power is 2 pi sigma^2 / (power W H).
     """
-    return math.pi * sigma**2 / (size[0] * size[1])
+    return 2 * math.pi * sigma**2 / (power * size[0] * size[1])
 
 
 # Where the Gaussian is centred. Old code bases snap the joint to a cell first, which no read-out can repair.
