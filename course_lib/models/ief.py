@@ -87,7 +87,7 @@ class IterativeErrorFeedback(PoseModel):
     width: None for GoogLeNet, else the first layer of the small trunk.
     mode: "ief"; "iterate" asks every step for the whole displacement; "direct" does so once, from the start.
     path: train on the poses of the ideal way ("fixed"), or on those that the network reaches itself ("own"). The ideal
-        way of "iterate" is at its end after one step and teaches the others nothing, so there the default is "own".
+        way of "iterate" ends after one step and teaches the others only to stay, so there the default is "own".
     curriculum: train the steps one after the other, or all from the beginning.
     bound, sigma: L and the Gaussians' size, in pixels. L is the unit of the answer in every mode.
     """
@@ -119,16 +119,17 @@ class IterativeErrorFeedback(PoseModel):
         self.steps = 1 if mode == "direct" else steps
         self.bound, self.sigma, self.path, self.curriculum = float(bound), float(sigma), path, curriculum
         self.limit = self.bound if mode == "ief" else math.inf  # how long a correction may be that is asked for
-        joints, (height, width_of_crop) = len(self.skeleton), self.input_size
-        channels = 3 + joints + 1
+        joints = len(self.skeleton)
+        channels, answers = 3 + joints + 1, 2 * joints
         if width is None:
-            self.trunk, last = (network := googlenet(channels, 2 * joints)), network.fc
+            self.trunk = googlenet(channels, answers)
+            last = self.trunk.fc
         else:
-            self.trunk = small_trunk(channels, width, self.input_size, 2 * joints)
+            self.trunk = small_trunk(channels, width, self.input_size, answers)
             last = self.trunk[-1]
         nn.init.normal_(last.weight, std=0.001)  # the first corrections are near zero
         nn.init.zeros_(last.bias)
-        middle = torch.tensor([width_of_crop / 2, height / 2])
+        middle = torch.tensor([self.input_size[1] / 2, self.input_size[0] / 2])
         self.register_buffer("mark", middle.clone(), persistent=False)
         self.register_buffer("start", middle.repeat(joints, 1))  # y_0 (K, 2)
         self.register_buffer("start_seen", torch.zeros(joints))  # how many labelled examples made it

@@ -250,8 +250,8 @@ RECIPES = {
             precision="bf16",
         ),
         Recipe(
-            # The paper's size, for a GPU, and about its length: 3 epochs a phase over MPII's 25,000 people, in batches of
-            # 32. Optimiser, rate and batch are not known to us. The paper began from ImageNet: see load_imagenet
+            # The paper's size, for a GPU. It began from ImageNet: see load_imagenet. Neither its optimiser, rate and
+            # batch are known to us nor for sure its length; this is about 3 epochs a phase over MPII's people
             "ief",
             model="ief",
             skeleton="mpii",

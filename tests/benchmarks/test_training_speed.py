@@ -7,7 +7,7 @@ import pytest
 from course_lib import cli
 from course_lib.training import recipes
 
-PAPER_SIZE = ("hourglass",)  # for a GPU: a small batch tells the ratios on a CPU too
+PAPER_SIZE = ("hourglass", "ief")  # for a GPU: a small batch tells the ratios on a CPU too
 
 
 @pytest.mark.parametrize("recipe", recipes.names())
