@@ -265,6 +265,24 @@ def test_training_takes_pairs_of_the_phase_so_far(progress, trained):
         )
 
 
+def test_the_whole_way_comes_before_the_phases_and_is_not_shortened():
+    model, batch = walking(0.0, 0.0, whole_way=0.5), people(2)
+    model.start_seen.fill_(ief.START_CROPS)  # the start stays in the middle
+    batch.joints[:] = model.start + torch.tensor([30.0, 40.0])  # 50 px, five times L
+    terms = model.training_loss(batch, 0.49)
+    assert list(terms) == ["whole_way", "step_1", "step_2", "step_3", "step_4", "total"]
+    assert [float(term.detach()) for term in terms.values()] == pytest.approx([25, 0, 0, 0, 0, 25])
+    (seen,) = model.trunk.seen
+    assert torch.equal(seen, model.see(batch.images, model.start.expand(2, 14, 2)))
+    terms = model.training_loss(batch, 0.51)
+    assert float(terms["whole_way"].detach()) == 0 and float(terms["step_1"].detach()) == pytest.approx(1)
+    at = {0.5: 1, 0.54: 1, 0.56: 2, 0.64: 2, 0.66: 3, 0.79: 3, 0.81: 4, 1.0: 4}  # what is left is shared as before
+    assert [model.phase(progress) for progress in at] == list(at.values())
+    for wrong in (-0.1, 1.0, math.nan):
+        with pytest.raises(CourseError, match="whole_way is a part of the training"):
+            tiny(whole_way=wrong)
+
+
 def test_training_is_repeatable_reaches_every_weight_and_trains_in_half_precision():
     batch, losses = people(8), []
     for _ in range(2):

@@ -22,6 +22,7 @@ truth, in steps of at most L; of T phases, phase t trains steps 1 to t. Nothing 
 | their values      | not known to us                    | +-50 beside 0 to 255   | +-1 beside colours of +-1          |
 | mark, never moved | a point on the torso               | the crop's middle      | the crop's middle                  |
 | prediction        | linear; its target is bounded      | linear, not clipped    | linear, not clipped                |
+| before phase 1    | ImageNet                           | the same               | `load_imagenet`, or `whole_way`    |
 | phase t           | equal epochs over t pairs a person | not released           | a share of t in 1 + 2 + ... + T    |
 | score of a joint  | none                               | none                   | L / (L + length of the last step)  |
 """
@@ -89,6 +90,8 @@ class IterativeErrorFeedback(PoseModel):
     path: train on the poses of the ideal way ("fixed"), or on those that the network reaches itself ("own"). The ideal
         way of "iterate" ends after one step and teaches the others only to stay, so there the default is "own".
     curriculum: train the steps one after the other, or all from the beginning.
+    whole_way: part of the training, at its beginning, in which the network is asked for the whole displacement from the
+        start, to learn to see people. The paper began with a network that could see: it had learned from ImageNet.
     bound, sigma: L and the Gaussians' size, in pixels. L is the unit of the answer in every mode.
     """
 
@@ -102,6 +105,7 @@ class IterativeErrorFeedback(PoseModel):
         mode: str = "ief",
         path: str | None = None,
         curriculum: bool = True,
+        whole_way: float = 0.0,
         input_size: tuple[int, int] = (224, 224),
     ) -> None:
         super().__init__(skeleton, input_size)
@@ -111,6 +115,8 @@ class IterativeErrorFeedback(PoseModel):
                 f"of None or at least 1; got steps={steps}, bound={bound}, sigma={sigma}, width={width}"
             )
         path = path or ("own" if mode == "iterate" else "fixed")
+        if not 0 <= whole_way < 1:
+            raise CourseError(f"whole_way is a part of the training, at least 0 and below 1; got {whole_way}")
         if mode not in MODES or path not in PATHS:
             raise CourseError(
                 f"iterative error feedback takes a mode of {', '.join(MODES)} and a path of {' or '.join(PATHS)}; got "
@@ -118,6 +124,7 @@ class IterativeErrorFeedback(PoseModel):
             )
         self.steps = 1 if mode == "direct" else steps
         self.bound, self.sigma, self.path, self.curriculum = float(bound), float(sigma), path, curriculum
+        self.whole_way = whole_way
         self.limit = self.bound if mode == "ief" else math.inf  # how long a correction may be that is asked for
         joints = len(self.skeleton)
         channels, answers = 3 + joints + 1, 2 * joints
@@ -177,14 +184,16 @@ class IterativeErrorFeedback(PoseModel):
 
     # --- how it is asked ----------------------------------------------------------------------------------------------
 
-    def target(self, joints: Tensor, pose: Tensor, visible: Tensor) -> Tensor:
+    def target(self, joints: Tensor, pose: Tensor, visible: Tensor, limit: float | None = None) -> Tensor:
         """e(y, y_t) (B, K, 2) in pixels; 0 for unlabelled joints, whose truth nobody knows."""
         labelled = (visible > 0)[..., None]
-        return bounded(torch.where(labelled, joints - pose, 0.0), self.limit)
+        return bounded(torch.where(labelled, joints - pose, 0.0), self.limit if limit is None else limit)
 
-    def _error(self, correction: Tensor, pose: Tensor, batch: Batch, visible: Tensor) -> Tensor:
+    def _error(
+        self, correction: Tensor, pose: Tensor, batch: Batch, visible: Tensor, limit: float | None = None
+    ) -> Tensor:
         """h: the squared distance from the correction to its target in units of L, averaged over labelled joints."""
-        target = self.target(batch.joints, pose, batch.visible)
+        target = self.target(batch.joints, pose, batch.visible, limit)
         return losses.coordinate_l2(correction / self.bound, target / self.bound, visible)
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -197,7 +206,7 @@ class IterativeErrorFeedback(PoseModel):
         """How many steps are trained by now: phase t of T lasts t / (1 + 2 + ... + T), as it has t pairs a picture."""
         if not self.curriculum:
             return self.steps
-        done = progress * self.steps * (self.steps + 1)
+        done = (progress - self.whole_way) / (1 - self.whole_way) * self.steps * (self.steps + 1)
         return next((t for t in range(1, self.steps) if done < t * (t + 1)), self.steps)
 
     def training_loss(self, batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -208,16 +217,25 @@ class IterativeErrorFeedback(PoseModel):
         """
         self._check(batch.images, None, None)
         self.fit_start(batch)
+        if progress < self.whole_way:
+            return self._whole_way(batch)
         phase = self.phase(progress)
         drawn = torch.randint(phase, (len(batch),), device=batch.images.device)  # which step each crop trains
         path = self.training_path(batch, phase)  # (phase, B, K, 2)
         pose = path[drawn, torch.arange(len(batch), device=drawn.device)]
         correction = self.correct(batch.images, pose)
-        terms = {}
+        terms = {"whole_way": correction.new_zeros(())} if self.whole_way else {}
         for t in range(self.steps):
             theirs = torch.where((drawn == t)[:, None], batch.visible, 0)
             terms[f"step_{t + 1}"] = self._error(correction, pose, batch, theirs)
         return {**terms, "total": sum(terms.values())}
+
+    def _whole_way(self, batch: Batch) -> dict[str, Tensor]:
+        """The displacement from y_0 to the truth, however long."""
+        start = self.start.expand(len(batch), -1, -1)
+        error = self._error(self.correct(batch.images, start), start, batch, batch.visible, math.inf)
+        waiting = {f"step_{t}": error.new_zeros(()) for t in range(1, self.steps + 1)}
+        return {"whole_way": error, **waiting, "total": error}
 
     @torch.no_grad()
     def training_path(self, batch: Batch, steps: int) -> Tensor:
@@ -275,4 +293,6 @@ class IterativeErrorFeedback(PoseModel):
 ief = IterativeErrorFeedback
 # Four steps of 0.027 G multiply-adds. L is the paper's share of the crop's side; the Gaussians are half as wide, with
 # which a small network learns sooner
-ief_course = partial(IterativeErrorFeedback, skeleton="lsp", width=32, bound=9.0, sigma=5.0, input_size=(96, 96))
+ief_course = partial(
+    IterativeErrorFeedback, skeleton="lsp", width=32, bound=9.0, sigma=5.0, whole_way=0.4, input_size=(96, 96)
+)

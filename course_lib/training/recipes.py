@@ -223,7 +223,7 @@ RECIPES = {
             compile=True,
         ),
         Recipe(
-            "ief_course",  # ships with the course: phase t of the fixed path's four takes t tenths of the steps
+            "ief_course",  # ships with the course: first the whole way; then phase t of the path's four takes t tenths
             model="ief_course",
             data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
             batch=64,
@@ -238,7 +238,7 @@ RECIPES = {
         Recipe(
             "ief_live",  # trained before the learner's eyes in lesson 05: three longer steps of a smaller picture
             model="ief_course",
-            options={"steps": 3, "bound": 9.0, "sigma": 3.5, "input_size": (64, 64)},
+            options={"steps": 3, "bound": 9.0, "sigma": 3.5, "whole_way": 0.0, "input_size": (64, 64)},
             data={"synthetic": EASY},
             pool=28,
             batch=32,
