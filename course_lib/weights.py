@@ -59,6 +59,8 @@ def list_weights(arguments: argparse.Namespace) -> int:
             continue
         print(f"{file.stem}: {file.stat().st_size:,} bytes, {header['date']}, on {header['device']}")
         print(f"  recipe {header['recipe']}, trained on {', '.join(header['data']) or 'nothing'}")
+        if changed := ", ".join(f"{key} {value}" for key, value in header.get("changed", {}).items()):
+            print(f"  unlike the recipe: {changed}")
         print(f"  {header['steps']:,} steps, {provenance.images_in_all(header):,} images in all{_begun(header)}")
         for name, scores in header["scores"].items():
             numbers = [f"{key} {scores[key]:.4f}" for key in ("pck@0.2", "ap") if isinstance(scores.get(key), float)]

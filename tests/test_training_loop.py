@@ -20,7 +20,7 @@ from training_helpers import ENVIRONMENT, RECIPE, SCRIPT, stream, tiny
 from course_lib import checkpoints
 from course_lib.errors import CourseError
 from course_lib.pose import Batch
-from course_lib.training import devices, recipes, train
+from course_lib.training import devices, provenance, recipes, train
 from course_lib.training.optimise import Average, learning_rate, optimiser
 
 
@@ -168,6 +168,18 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     assert bytes_of(first.model) == bytes_of(again.model)
     header = checkpoints.read_header(tmp_path / "tiny" / "tiny.safetensors")
     assert header["steps"] == 5 and header["data"] == {"synthetic": {}} and header["skeleton"] == "lsp"
+
+
+def test_a_header_tells_what_differs_from_the_registered_recipe(tmp_path):
+    live = recipes.get("cpm_live")
+    assert provenance.changed(live) == provenance.changed(RECIPE) == {}  # the second is registered nowhere
+    other = replace(live, batch=5, augment=replace(live.augment, flip=0.0), seed=3, steps=1, data={"synthetic": {}})
+    changed = provenance.changed(other)
+    assert set(changed) == {"batch", "augment"} and changed["batch"] == 5 and changed["augment"]["flip"] == 0
+    trained = run(tmp_path, steps=1, recipe=other)
+    assert trained.header["changed"] == changed
+    header = checkpoints.read_header(tmp_path / "cpm_live" / "cpm_live.safetensors")
+    assert header["changed"] == changed and header["seed"] == 3
 
 
 def test_minutes_end_the_schedule_at_the_deadline():

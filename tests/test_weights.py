@@ -204,11 +204,13 @@ def test_a_folder_without_weights_ends_with_one_sentence(capsys):
 
 def test_list_tells_where_weights_come_from(capsys):
     start = {"checkpoint": "elsewhere", "recipe": "other", "images": 1000, "recipe_images": 1000}
-    write(paths.checkpoint("first"), 0, start=start, scores={"single-val": {"pck@0.2": 0.75}})
+    scores = {"single-val": {"pck@0.2": 0.75}}
+    write(paths.checkpoint("first"), 0, start=start, scores=scores, changed={"batch": 32, "pool": 300})
     write(paths.checkpoint("old"), 0, start="")
     assert cli.main(["weights", "list"]) == 0
     printed = capsys.readouterr().out
     assert "recipe first, trained on synthetic" in printed and "2026-01-31, on cpu" in printed
+    assert "unlike the recipe: batch 32, pool 300\n" in printed and printed.count("unlike") == 1
     assert "25 steps, 1,100 images in all, begun from elsewhere of 1,000" in printed
     assert "single-val: pck@0.2 0.7500" in printed and "25 steps, 100 images in all\n" in printed
     assert "2 files" in printed and "of 45 MB" in printed

@@ -144,7 +144,7 @@ def finals(study: dict[str, Any], arm: str, stack: int = -1) -> list[float]:
 
 def summary(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every arm's size, counted now, and its scores as stored."""
-    from course_lib.lessons.lesson_06_stacked_hourglass import giga_multiply_adds, parameters
+    from course_lib.models.counting import giga_multiply_adds, parameters
 
     rows = {}
     for arm, options in study["arms"].items():

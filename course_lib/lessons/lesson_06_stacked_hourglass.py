@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import geometry, metrics
 from course_lib.datasets import synthetic
 from course_lib.lessons import Case, Exercise, register
 from course_lib.metrics.marks import Marks
 from course_lib.models.base import HeatmapModel
+from course_lib.models.counting import parameters
 from course_lib.models.hourglass import Hourglass, Residual, StackedHourglass
 from course_lib.pose import HIDDEN, VISIBLE, Batch, Person, Pose, Scene
 from course_lib.training import evaluate
@@ -23,19 +23,6 @@ from course_lib.training import evaluate
 GREY = 0.5  # what is put over the parts of a picture that are not to be seen
 
 # --- the network, measured --------------------------------------------------------------------------------------------
-
-
-def parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def giga_multiply_adds(model: HeatmapModel) -> float:
-    """Of convolutions and matrix products, for one picture, in G, as torch counts them."""
-    device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, *model.input_size, device=device))
-    return counter.get_total_flops() / 2e9
 
 
 def trace(hourglass: Hourglass, cells: int) -> list[dict[str, Any]]:

@@ -18,9 +18,12 @@ from typing import Any
 
 from course_lib import checkpoints, paths
 from course_lib.errors import CourseError
+from course_lib.training import recipes
 from course_lib.training.recipes import Recipe
 
 SUFFIX = ".safetensors"
+# What a header tells in lines of its own, and what does not change the weights' worth
+TOLD = ("name", "model", "options", "skeleton", "data", "steps", "start", "queue", "seed", "precision")
 
 
 def start_file(start: str) -> Path:
@@ -37,6 +40,12 @@ def as_start(file: Path, header: Mapping[str, Any]) -> dict[str, Any]:
         "recipe_images": images_of_recipe(header),
         "digest": header["digest"],
     }
+
+
+def changed(recipe: Recipe) -> dict[str, Any]:
+    """What differs from the recipe that is registered under this name, apart from what a header says anyway."""
+    registered = recipes.RECIPES.get(recipe.name, recipe).as_dict()
+    return {key: value for key, value in recipe.as_dict().items() if key not in TOLD and value != registered[key]}
 
 
 def images_in_all(header: Mapping[str, Any]) -> int:

@@ -138,6 +138,7 @@ class Run:
             "recipe": self.recipe.name,
             "start": self.start,
             "data": self.recipe.data,
+            "changed": provenance.changed(self.recipe),
             "steps": self.step,
             "images": self.history.get("images", [0])[-1],
             "seed": self.recipe.seed,
