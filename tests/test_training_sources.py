@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from course_lib import datasets
-from course_lib.datasets import pool
+from course_lib.datasets import pool, synthetic
 from course_lib.datasets.pool import Pool
 from course_lib.errors import CourseError
 from course_lib.models import create
 from course_lib.skeletons import LSP
-from course_lib.training import sources
+from course_lib.training import benchmarks, sources
 from course_lib.training.augment import NONE
-from course_lib.training.recipes import Recipe
+from course_lib.training.recipes import WORLDS, Recipe
 
 MIXED = {"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}}
 RECIPE = Recipe("mixed", model="hourglass_course", data=MIXED, batch=6, augment=NONE, photo_augment=NONE)
@@ -70,6 +70,19 @@ def test_shares_make_a_whole_batch(data, counts):
 def test_shares_that_make_no_whole_are_refused(model, data):
     with pytest.raises(CourseError, match="the shares of its data should lie in"):
         mixture(model, replace(RECIPE, data=data))
+
+
+def test_the_easy_world_is_a_source_of_its_own_with_other_people(model):
+    mixed = mixture(model, replace(RECIPE, data={"synthetic": {}, "easy": {"share": 0.5}}))
+    hard, easy = mixed[0]
+    told = synthetic.Settings(**WORLDS["easy"])
+    expected = next(synthetic.stream(3, seed="0 easy", size=SIZE, settings=told))
+    assert torch.equal(easy.images, expected.images) and torch.equal(easy.joints, expected.joints)
+    assert torch.equal(hard.images, next(synthetic.stream(3, seed=0, size=SIZE)).images)
+    changed = mixture(model, replace(RECIPE, data={"easy": {"turn": 180.0}}))[0][0]
+    assert not torch.equal(changed.joints[:3], easy.joints)  # what a recipe says comes before what the world says
+    assert benchmarks.decisive(("synthetic", "easy")) == "single-val"
+    assert benchmarks.decisive(("easy", "lspet")) == "lspet-val"
 
 
 def test_without_augmentation_the_network_sees_what_it_is_asked_at_test_time(model):

@@ -345,6 +345,6 @@ deeppose_course = partial(
     channels=(32, 64, 96, 96, 64),
     hidden=512,
     dropout=0.0,
-    first_share=0.4,
+    first_share=0.55,
     warm_start=True,
 )

@@ -22,6 +22,7 @@ from course_lib.pose import Batch, Scene
 from course_lib.skeletons import Skeleton, get
 from course_lib.training import evaluate
 from course_lib.training.evaluate import Estimator
+from course_lib.training.recipes import WORLDS
 
 # name -> the one score that decides which of two models is better on it
 HEADLINES = {"single-val": "pck@0.2", "lspet-val": "pck@0.2"}
@@ -63,7 +64,7 @@ class Examiner:
 
 def decisive(data: Iterable[str]) -> str:
     """The benchmark that decides about a model trained on these sources: photographs, if it was shown any."""
-    return "lspet-val" if set(data) - {"synthetic"} else "single-val"
+    return "lspet-val" if set(data) - set(WORLDS) else "single-val"
 
 
 def headline(name: str, scores: dict[str, Any]) -> float | None:

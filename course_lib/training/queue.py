@@ -119,7 +119,7 @@ class Queue:
     def next_round(self) -> tuple[Round, float] | None:
         """The neediest recipe's round and its minutes; None where the call is over."""
         for recipe in list(self.waiting):
-            if missing := [name for name in recipe.data if name != "synthetic" and datasets.find(name) is None]:
+            if missing := [name for name in recipe.data if name not in recipes.WORLDS and datasets.find(name) is None]:
                 self.waiting.remove(recipe)
                 said = f"skipped: it needs the data set '{missing[0]}', which is not on this machine"
                 self.add(Row(recipe.name, "skipped", note=said))

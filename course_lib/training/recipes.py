@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from course_lib.errors import CourseError, unknown_name
@@ -71,10 +71,17 @@ EASY = {
     **{"photographs": 0.0, "blur": 0.0, "noise": 0.02},
 }
 
+# The rendered sources of data, and how they differ from the benchmark's world. In the hard world a network that answers
+# with numbers stays with the mean pose for long; some easy pictures among the others show it the way out.
+WORLDS: dict[str, dict[str, Any]] = {"synthetic": {}, "easy": EASY}
+
 # The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
 RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
 # Some thousand photographs are seen many times over, and athletes come in every orientation.
 PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patches=1, brightness=0.2)
+# For networks that answer with numbers: turned people cost them much more than they cost networks that answer with maps
+GENTLY = replace(PHOTOGRAPHED, rotation=30.0)
+REGRESSED = {"synthetic": {}, "easy": {"share": 0.25}, "lspet": {"share": 0.35, "split": "train"}}
 
 RECIPES = {
     recipe.name: recipe
@@ -82,13 +89,13 @@ RECIPES = {
         Recipe(
             "deeppose_course",  # ships with the course: stage 1, then its errors for stage 2, then those for stage 3
             model="deeppose_course",
-            data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
+            data=REGRESSED,
             batch=64,
             steps=12_000,
             learning_rate=1e-3,
             warmup=200,
             augment=RENDERED,
-            photo_augment=PHOTOGRAPHED,
+            photo_augment=GENTLY,
             precision="bf16",
             queue=1,
         ),
@@ -225,13 +232,13 @@ RECIPES = {
         Recipe(
             "ief_course",  # ships with the course: first the whole way; then phase t of the path's four takes t tenths
             model="ief_course",
-            data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
+            data=REGRESSED,
             batch=64,
             steps=12_000,
             learning_rate=2e-3,
             warmup=300,
             augment=RENDERED,
-            photo_augment=PHOTOGRAPHED,
+            photo_augment=GENTLY,
             precision="bf16",
             queue=1,
         ),

@@ -1,8 +1,8 @@
 """Where training's people come from: rendered, from a pool of photographs in memory, or streamed from disk, and mixed.
 
-`Recipe.data` names the sources. "synthetic" takes the settings of the synthetic world; every other name is a public
-data set, with its `split` and what else its reader takes. `share` is a source's part of every batch; those that do not
-say share the rest evenly.
+`Recipe.data` names the sources. "synthetic" and "easy" take settings of the synthetic world; every other name is a
+public data set, with its `split` and what else its reader takes. `share` is a source's part of every batch; those that
+do not say share the rest evenly.
 
     data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}}
 
@@ -32,7 +32,7 @@ from course_lib.errors import CourseError
 from course_lib.pose import Batch
 from course_lib.skeletons import Skeleton
 from course_lib.training.augment import Augment, augment
-from course_lib.training.recipes import Recipe
+from course_lib.training.recipes import WORLDS, Recipe
 
 Batches = Callable[[int], Iterator[Batch]] | Sequence[Batch]  # what the caller of `train` may give instead
 RESIDENT_LIMIT = 4 * 2**30  # bytes of crops kept in a computer's memory; on a GPU, RESIDENT_SHARE of what is free
@@ -105,7 +105,7 @@ def mixture(
         return Mixture([Part("given", _Given(batches), recipe.augment)], None, device, workers or 0)
     size, counts, public = model.input_size, shares(recipe, count), {}
     for name in recipe.data:
-        if name != "synthetic" and counts[name]:
+        if name not in WORLDS and counts[name]:
             public[name] = _people(recipe, name, pool.pool_size(size), device)
     if workers is None:
         workers = WORKERS if any(people.streamed for people in public.values()) else 0
@@ -116,7 +116,7 @@ def mixture(
             make = public[name].source(number, recipe.seed, model.skeleton, where)
             parts.append(Part(name, make, recipe.photo_augment, pool.MARGIN))
         elif number:
-            parts.append(Part(name, _rendered(recipe, number, size, where), recipe.augment))
+            parts.append(Part(name, _rendered(recipe, name, number, size, where), recipe.augment))
     return Mixture(parts, size, device, workers)
 
 
@@ -228,11 +228,12 @@ class _Given:
             raise CourseError(f"the batches that training was given ended before number {number}") from None
 
 
-def _rendered(recipe: Recipe, count: int, size: tuple[int, int], device: torch.device) -> _Rendered:
+def _rendered(recipe: Recipe, name: str, count: int, size: tuple[int, int], device: torch.device) -> _Rendered:
     from course_lib.datasets import synthetic
 
-    settings = {key: value for key, value in recipe.data["synthetic"].items() if key != "share"}
-    where = {"size": size, "skeleton": recipe.skeleton, "device": device, "seed": recipe.seed}
+    settings = WORLDS[name] | {key: value for key, value in recipe.data[name].items() if key != "share"}
+    seed = recipe.seed if name == "synthetic" else f"{recipe.seed} {name}"  # other people in every world
+    where = {"size": size, "skeleton": recipe.skeleton, "device": device, "seed": seed}
     return _Rendered(count, {**where, "settings": synthetic.Settings(**settings)}, recipe.pool)
 
 
