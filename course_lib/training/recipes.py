@@ -77,6 +77,8 @@ WORLDS: dict[str, dict[str, Any]] = {"synthetic": {}, "easy": EASY}
 
 # The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
 RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
+# Of an easy world's pictures a pool is enough, if they are moved a little each time.
+EASILY = Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0)
 # Some thousand photographs are seen many times over, and athletes come in every orientation.
 PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patches=1, brightness=0.2)
 # For networks that answer with numbers: turned people cost them much more than they cost networks that answer with maps
@@ -87,9 +89,10 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "deeppose_course",  # ships with the course: stage 1, then its errors for stage 2, then those for stage 3
+            "deeppose_course",  # ships with the course: goes on from the easy world, with stage 1, stage 2, stage 3
             model="deeppose_course",
             data=REGRESSED,
+            start="deeppose_easy",
             batch=64,
             steps=12_000,
             learning_rate=1e-3,
@@ -98,6 +101,19 @@ RECIPES = {
             photo_augment=GENTLY,
             precision="bf16",
             queue=1,
+        ),
+        Recipe(
+            "deeppose_easy",  # ships too: in the easy world numbers are soon learned, and the cascade can be seen
+            model="deeppose_course",
+            data={"easy": {}},
+            pool=300,
+            batch=32,
+            steps=6_000,
+            learning_rate=1e-3,
+            warmup=100,
+            augment=EASILY,
+            precision="bf16",
+            queue=0.3,
         ),
         Recipe(
             "deeppose_live",  # trained before the learner's eyes in lesson 02: two stages
@@ -113,7 +129,7 @@ RECIPES = {
             learning_rate=1.2e-3,
             warmup=10,
             ema=0.97,
-            augment=Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0),
+            augment=EASILY,
             precision="bf16",
         ),
         Recipe(
@@ -173,7 +189,7 @@ RECIPES = {
             learning_rate=6e-3,
             warmup=10,
             ema=0.97,
-            augment=Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0),
+            augment=EASILY,
             precision="bf16",
         ),
         Recipe(
@@ -200,7 +216,7 @@ RECIPES = {
             learning_rate=6e-3,
             warmup=10,
             ema=0.97,
-            augment=Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0),
+            augment=EASILY,
             precision="bf16",
         ),
         Recipe(
@@ -243,6 +259,19 @@ RECIPES = {
             queue=1,
         ),
         Recipe(
+            "ief_easy",  # ships too: in the easy world numbers are soon learned, and the walk can be seen
+            model="ief_course",
+            data={"easy": {}},
+            pool=300,
+            batch=32,
+            steps=6_000,
+            learning_rate=2e-3,
+            warmup=100,
+            augment=EASILY,
+            precision="bf16",
+            queue=0.3,
+        ),
+        Recipe(
             "ief_live",  # trained before the learner's eyes in lesson 05: three longer steps of a smaller picture
             model="ief_course",
             options={"steps": 3, "bound": 9.0, "sigma": 3.5, "whole_way": 0.0, "input_size": (64, 64)},
@@ -253,7 +282,7 @@ RECIPES = {
             learning_rate=3e-3,
             warmup=20,
             ema=0.97,
-            augment=Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0),
+            augment=EASILY,
             precision="bf16",
         ),
         Recipe(
@@ -293,7 +322,7 @@ RECIPES = {
             learning_rate=6e-3,
             warmup=10,
             ema=0.97,
-            augment=Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0),
+            augment=EASILY,
             precision="bf16",
         ),
         Recipe(
