@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -84,7 +84,10 @@ OTHERS += [nn.MaxPool2d(3, 1, padding=1), nn.BatchNorm2d(2), nn.UpsamplingNeares
 def test_layers_and_gradient_agree_for_any_sequence(layers, data):
     network = strip(*layers)
     images = torch.rand(1, 2, 60, 260, generator=torch.Generator().manual_seed(0))
-    height, width = network(images).shape[-2:]
+    try:
+        height, width = network(images).shape[-2:]
+    except RuntimeError:  # a kernel larger than the map that the layers before it leave
+        reject()
     field = receptive.computed(network, images)
     anywhere = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
     for cell in (anywhere, (height // 2, width // 2)):
