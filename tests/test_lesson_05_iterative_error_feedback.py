@@ -83,7 +83,7 @@ def test_a_joint_lies_beside_the_body_where_no_silhouette_is_near():
     visible = torch.full((14,), 2)
     visible[4] = 1  # hidden behind something: the visible silhouette tells nothing about it
     person = Person(joints, visible, LSP, mask=mask)
-    beside = tools.off_body([Pose(joints, torch.ones(14), LSP)], [person])
+    beside = tools.off_body([Pose(joints, torch.ones(14), LSP)], [person], margin=3)
     assert beside[0].nonzero().flatten().tolist() == [2, 3]
 
 

@@ -251,10 +251,10 @@ def draw_widths(answers: Answers, said: dict[str, Tensor]) -> Figure:
 
 def draw_jitter(shares: Sequence[float], found: dict[str, Sequence[float]], floor: float) -> Figure:
     """PDJ@0.2 of every stage as the box is moved."""
-    figure, ax = plt.subplots(figsize=(6.0, 3.0))
+    figure, ax = plt.subplots(figsize=(7.6, 3.0))
     for (name, values), colour in zip(found.items(), COLOURS, strict=False):
         ax.plot(100 * np.array(shares), values, "o-", color=colour, label=name)
     ax.axhline(floor, color=style.INK, linewidth=1.2, linestyle="--", label="mean pose, box in place")
     ax.set(xlabel="box moved by up to so many % of its side", ylabel="PDJ@0.2", ylim=(0, None))
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure

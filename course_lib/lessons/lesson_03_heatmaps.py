@@ -177,6 +177,11 @@ class Answers:
         away = (self.truth - self.answer.centres).abs().amax(-1)
         return self.labelled & (away < self.model.refiner.size * FINE_STRIDE / 2)
 
+    def moved(self, by: float) -> tuple[float, float]:
+        """Of the joints in their windows, shares that the fine maps bring nearer, and further off, by so much."""
+        coarse, fine = ((self.joints(stage) - self.truth).norm(dim=-1)[self.in_window()] for stage in (0, 1))
+        return float((coarse - fine >= by).float().mean()), float((fine - coarse >= by).float().mean())
+
     def brought_home(self, count: int) -> list[tuple[int, int]]:
         """(scene, joint), one a scene: coarse over 3 pixels off, fine under 1.5, by the fine peak's height."""
         coarse, fine = ((self.joints(stage, "argmax") - self.truth).norm(dim=-1) for stage in (0, 1))

@@ -26,7 +26,7 @@ BLIND = "goes on as it came, sees no picture"
 # --- an answer that nobody looks at -----------------------------------------------------------------------------------
 
 
-def off_body(poses: Sequence[Pose], people: Sequence[Person], margin: int = 3) -> Tensor:
+def off_body(poses: Sequence[Pose], people: Sequence[Person], margin: int = 1) -> Tensor:
     """Which visible joints (N, K) were put more than `margin` pixels beside their own person's silhouette."""
     off = []
     for pose, person in zip(poses, people, strict=True):
