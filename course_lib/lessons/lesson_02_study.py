@@ -11,19 +11,18 @@ one. The file also holds the losses of a very short run, which the lesson repeat
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib import checkpoints, metrics, paths
+from course_lib import metrics, paths
 from course_lib.datasets import synthetic
+from course_lib.lessons import studies
 from course_lib.models.deeppose import Cascade, DeepPose, deeppose_course
 from course_lib.pose import Batch
 from course_lib.training import Recipe, recipes, train
@@ -156,26 +155,14 @@ def study() -> dict[str, Any]:
         "batch": BATCH,
         "different_images": POOL * BATCH,
         "held_out": HELD_OUT,
-        "data": recipes.get("deeppose_live").data,
-        "date": date.today().isoformat(),
-        "code": checkpoints.code_version(),
-        "torch": torch.__version__,
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        **studies.provenance("deeppose_live"),
         "mean_pose_of_the_held_out": floor,
         "short_run": short_run(),
         "runs": runs,
     }
 
 
-def save(result: dict[str, Any], file: Path = FILE) -> None:
-    """Writes a study as text that a person can read and a diff can show."""
-    lines = json.dumps(result, indent=1, ensure_ascii=False)
-    checkpoints.write_atomically(file, lambda out: out.write((lines + "\n").encode()))
-
-
-def load(file: Path = FILE) -> dict[str, Any]:
-    """The stored study."""
-    return json.loads(file.read_text(encoding="utf-8"))
+save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
 
 def finals(result: dict[str, Any], arm: str, score: str = "pck@0.2") -> list[float]:

@@ -10,17 +10,16 @@ losses of a very short run, which the lesson repeats and compares, so that the n
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Sequence
-from datetime import date
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from course_lib import checkpoints, paths
+from course_lib import paths
 from course_lib.datasets import synthetic
+from course_lib.lessons import studies
 from course_lib.models.tompson import Answer, Tompson
 from course_lib.pose import Batch, Person, Pose, Scene
 from course_lib.training import Recipe, evaluate, recipes, train
@@ -151,25 +150,13 @@ def study(runs: Iterable[dict[str, Any]] | None = None) -> dict[str, Any]:
         "network": {name: list(value) if isinstance(value, tuple) else value for name, value in SMALLER.items()},
         "batch": BATCH,
         "held_out": HELD_OUT,
-        "data": recipes.get("tompson_live").data,
-        "date": date.today().isoformat(),
-        "code": checkpoints.code_version(),
-        "torch": torch.__version__,
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        **studies.provenance("tompson_live"),
         "short_run": short_run(),
         "runs": list(runs) if runs is not None else [run(arm, seed, scenes) for arm, seed in plan()],
     }
 
 
-def save(result: dict[str, Any], file: Path = FILE) -> None:
-    """Writes a study as text that a person can read and a diff can show."""
-    lines = json.dumps(result, indent=1, ensure_ascii=False)
-    checkpoints.write_atomically(file, lambda out: out.write((lines + "\n").encode()))
-
-
-def load(file: Path = FILE) -> dict[str, Any]:
-    """The stored study."""
-    return json.loads(file.read_text(encoding="utf-8"))
+save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
 
 def values(result: dict[str, Any], arm: str, reading: str, score: str) -> list[float]:

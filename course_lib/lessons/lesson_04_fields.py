@@ -14,18 +14,17 @@ widest kernel has.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
-from datetime import date
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from course_lib import checkpoints, metrics, models, paths
+from course_lib import metrics, models, paths
 from course_lib.datasets import synthetic
+from course_lib.lessons import studies
 from course_lib.models import receptive
 from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.models.cpm import ConvolutionalPoseMachine
@@ -151,11 +150,7 @@ def study(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) -> di
         "images": STEPS * BATCH,
         "different_images": POOL * BATCH,
         "held_out": HELD_OUT,
-        "data": recipes.get("cpm_live").data,
-        "date": date.today().isoformat(),
-        "code": checkpoints.code_version(),
-        "torch": torch.__version__,
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        **studies.provenance("cpm_live"),
         "arms": {arm: ARMS[arm] for arm in arms},
         "short_run": short_run(),
         "runs": runs,
@@ -182,15 +177,7 @@ def on_the_other_side(poses: Sequence[Pose], people: Sequence[Person], alpha: fl
     return mirror.right[:, swaps] & ~marks.right & marks.scored
 
 
-def save(result: dict[str, Any], file: Path = FILE) -> None:
-    """Writes a study as text that a person can read and a diff can show."""
-    lines = json.dumps(result, indent=1, ensure_ascii=False)
-    checkpoints.write_atomically(file, lambda out: out.write((lines + "\n").encode()))
-
-
-def load(file: Path = FILE) -> dict[str, Any]:
-    """The stored study."""
-    return json.loads(file.read_text(encoding="utf-8"))
+save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
 
 def finals(result: dict[str, Any], arm: str, what: str = "pck@0.2", stage: int = -1) -> list[float]:
@@ -213,12 +200,7 @@ def summary(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def pairs(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """By how many points of PCK@0.2 the first arm of each pair is better than the second, seed by seed."""
-    rows = {}
-    for question, (one, other) in PAIRS.items():
-        apart = [100 * (a - b) for a, b in zip(finals(result, one), finals(result, other), strict=True)]
-        rows[question] = {f"seed {seed}": points for seed, points in zip(SEEDS, apart, strict=True)}
-        rows[question] |= {"mean": fmean(apart), "all one sign": min(apart) > 0 or max(apart) < 0}
-    return rows
+    return studies.pairs({asked: (finals(result, one), finals(result, other)) for asked, (one, other) in PAIRS.items()})
 
 
 if __name__ == "__main__":

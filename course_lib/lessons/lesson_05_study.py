@@ -12,19 +12,18 @@ cannot drift away from the code.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib import checkpoints, metrics, paths
+from course_lib import metrics, paths
 from course_lib.datasets import synthetic
+from course_lib.lessons import studies
 from course_lib.lessons.lesson_05_iterative_error_feedback import Walks, sent_back
 from course_lib.models.ief import IterativeErrorFeedback
 from course_lib.pose import Batch, Scene
@@ -114,11 +113,7 @@ def study(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) -> di
         "different_images": live.pool * live.batch,
         "held_out": HELD_OUT,
         "options": {**live.options, "input_size": list(live.options["input_size"])},
-        "data": live.data,
-        "date": date.today().isoformat(),
-        "code": checkpoints.code_version(),
-        "torch": torch.__version__,
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        **studies.provenance("ief_live"),
         "arms": {arm: ARMS[arm] for arm in arms},
         "short_run": short_run(),
         "runs": runs,
@@ -160,15 +155,7 @@ def _trace(history: dict[str, list], every: int = TRACE) -> list[float]:
     return [round(value, 4) for value in history["loss"][::every]]
 
 
-def save(result: dict[str, Any], file: Path = FILE) -> None:
-    """Writes a study as text that a person can read and a diff can show."""
-    lines = json.dumps(result, indent=1, ensure_ascii=False)
-    checkpoints.write_atomically(file, lambda out: out.write((lines + "\n").encode()))
-
-
-def load(file: Path = FILE) -> dict[str, Any]:
-    """The stored study."""
-    return json.loads(file.read_text(encoding="utf-8"))
+save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
 
 def finals(result: dict[str, Any], arm: str) -> list[float]:
@@ -189,12 +176,7 @@ def sent_back_by(result: dict[str, Any], arm: str) -> list[list[float]]:
 
 def pairs(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the second arm of each pair lacks, in points, seed by seed."""
-    rows = {}
-    for question, (one, other) in PAIRS.items():
-        apart = [100 * (a - b) for a, b in zip(finals(result, one), finals(result, other), strict=True)]
-        rows[question] = {f"seed {seed}": points for seed, points in zip(SEEDS, apart, strict=True)}
-        rows[question] |= {"mean": fmean(apart), "all one sign": min(apart) > 0 or max(apart) < 0}
-    return rows
+    return studies.pairs({asked: (finals(result, one), finals(result, other)) for asked, (one, other) in PAIRS.items()})
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ losses of a very short run, which the lesson repeats and compares, so that the n
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
-from datetime import date
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from course_lib import checkpoints, metrics, models, paths
+from course_lib import metrics, models, paths
 from course_lib.datasets import synthetic
+from course_lib.lessons import studies
 from course_lib.pose import Batch
 from course_lib.training import Recipe, recipes, train
 from course_lib.training.evaluate import first_people
@@ -111,11 +110,7 @@ def ablation(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) ->
         "images": STEPS * BATCH,
         "different_images": POOL * BATCH,
         "held_out": HELD_OUT,
-        "data": recipes.get("hourglass_live").data,
-        "date": date.today().isoformat(),
-        "code": checkpoints.code_version(),
-        "torch": torch.__version__,
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        **studies.provenance("hourglass_live"),
         "arms": {arm: ARMS[arm] for arm in arms},
         "short_run": short_run(),
         "runs": runs,
@@ -126,15 +121,7 @@ def _trace(history: dict[str, list], arm: str) -> list[float]:
     return [round(value, 4) for value in history[f"stack_{ARMS[arm]['stacks']}"][::TRACE]]
 
 
-def save(result: dict[str, Any], file: Path = FILE) -> None:
-    """Writes a study as text that a person can read and a diff can show."""
-    lines = json.dumps(result, indent=1, ensure_ascii=False)
-    checkpoints.write_atomically(file, lambda out: out.write((lines + "\n").encode()))
-
-
-def load(file: Path = FILE) -> dict[str, Any]:
-    """The stored study."""
-    return json.loads(file.read_text(encoding="utf-8"))
+save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
 
 def finals(study: dict[str, Any], arm: str, stack: int = -1) -> list[float]:
@@ -158,12 +145,7 @@ def summary(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def pairs(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the second arm of each pair lacks, in points, seed by seed."""
-    rows = {}
-    for question, (one, other) in PAIRS.items():
-        apart = [100 * (a - b) for a, b in zip(finals(study, one), finals(study, other), strict=True)]
-        rows[question] = {f"seed {seed}": points for seed, points in zip(SEEDS, apart, strict=True)}
-        rows[question] |= {"mean": fmean(apart), "all one sign": min(apart) > 0 or max(apart) < 0}
-    return rows
+    return studies.pairs({asked: (finals(study, one), finals(study, other)) for asked, (one, other) in PAIRS.items()})
 
 
 if __name__ == "__main__":
