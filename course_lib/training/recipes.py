@@ -85,6 +85,18 @@ PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patc
 GENTLY = replace(PHOTOGRAPHED, rotation=30.0)
 REGRESSED = {"synthetic": {}, "easy": {"share": 0.25}, "lspet": {"share": 0.35, "split": "train"}}
 
+# What most recipes of one kind have in common. LIVE: before the learner's eyes, within twenty seconds of a CPU.
+LIVE: dict[str, Any] = {
+    **{"data": {"synthetic": EASY}, "pool": 56, "batch": 16, "warmup": 10, "ema": 0.97},
+    **{"augment": EASILY, "precision": "bf16"},
+}
+# Weights that ship; in the easy world a shorter training will do.
+SHIPPED: dict[str, Any] = {"batch": 64, "steps": 12_000, "augment": RENDERED, "precision": "bf16", "queue": 1}
+TO_SEE: dict[str, Any] = {
+    **{"data": {"easy": {}}, "pool": 300, "batch": 32, "steps": 6_000, "warmup": 100},
+    **{"augment": EASILY, "precision": "bf16", "queue": 0.3},
+}
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -93,27 +105,16 @@ RECIPES = {
             model="deeppose_course",
             data=REGRESSED,
             start="deeppose_easy",
-            batch=64,
-            steps=12_000,
             learning_rate=1e-3,
             warmup=200,
-            augment=RENDERED,
             photo_augment=GENTLY,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "deeppose_easy",  # ships too: in the easy world numbers are soon learned, and the cascade can be seen
             model="deeppose_course",
-            data={"easy": {}},
-            pool=300,
-            batch=32,
-            steps=6_000,
             learning_rate=1e-3,
-            warmup=100,
-            augment=EASILY,
-            precision="bf16",
-            queue=0.3,
+            **TO_SEE,
         ),
         Recipe(
             "deeppose_live",  # trained before the learner's eyes in lesson 02: two stages
@@ -122,15 +123,9 @@ RECIPES = {
                 **{"stages": 2, "stem": (5, 2), "channels": (32, 64, 64, 64, 64), "hidden": 256},
                 **{"first_share": 0.65},
             },
-            data={"synthetic": EASY},
-            pool=56,
-            batch=16,
             steps=320,
             learning_rate=1.2e-3,
-            warmup=10,
-            ema=0.97,
-            augment=EASILY,
-            precision="bf16",
+            **LIVE,
         ),
         Recipe(
             "deeppose",  # the paper's size and data, for a GPU; crops are shifted and mirrored, as in the paper
@@ -156,68 +151,44 @@ RECIPES = {
         Recipe(
             "hourglass_synthetic",  # has never seen a photograph of a person; ships, to be compared with the next
             model="hourglass_course",
-            batch=64,
-            steps=12_000,
             learning_rate=2e-3,
             warmup=300,
-            augment=RENDERED,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "hourglass_course",  # ships with the course: goes on from there with as many photographs as rendered people
             model="hourglass_course",
             data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
             start="hourglass_synthetic",
-            batch=64,
-            steps=12_000,
             learning_rate=1.5e-3,
             warmup=200,
-            augment=RENDERED,
             photo_augment=PHOTOGRAPHED,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "hourglass_live",  # trained before the learner's eyes in lesson 06, in an easier world than the benchmark's
             model="hourglass_course",
             options={"stacks": 2, "width": 32, "input_size": (64, 64)},
-            data={"synthetic": EASY},
-            pool=56,
-            batch=16,
             steps=260,
             learning_rate=6e-3,
-            warmup=10,
-            ema=0.97,
-            augment=EASILY,
-            precision="bf16",
+            **LIVE,
         ),
         Recipe(
             "cpm_course",  # six stages on as many photographs as rendered people; stands on its own
             model="cpm_course",
             data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
-            batch=64,
-            steps=12_000,
             learning_rate=3e-3,
             warmup=300,
-            augment=RENDERED,
             photo_augment=PHOTOGRAPHED,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "cpm_live",  # trained before the learner's eyes in lesson 04, in an easier world than the benchmark's
             model="cpm_course",
             options={"stages": 3, "input_size": (64, 64)},
-            data={"synthetic": EASY},
-            pool=56,
-            batch=16,
             steps=260,
             learning_rate=6e-3,
-            warmup=10,
-            ema=0.97,
-            augment=EASILY,
-            precision="bf16",
+            **LIVE,
         ),
         Recipe(
             # The paper's size, for a GPU. Batch, turning and scaling are the authors', who took 600,000 steps of SGD,
@@ -249,27 +220,16 @@ RECIPES = {
             "ief_course",  # ships with the course: first the whole way; then phase t of the path's four takes t tenths
             model="ief_course",
             data=REGRESSED,
-            batch=64,
-            steps=12_000,
             learning_rate=2e-3,
             warmup=300,
-            augment=RENDERED,
             photo_augment=GENTLY,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "ief_easy",  # ships too: in the easy world numbers are soon learned, and the walk can be seen
             model="ief_course",
-            data={"easy": {}},
-            pool=300,
-            batch=32,
-            steps=6_000,
             learning_rate=2e-3,
-            warmup=100,
-            augment=EASILY,
-            precision="bf16",
-            queue=0.3,
+            **TO_SEE,
         ),
         Recipe(
             "ief_live",  # trained before the learner's eyes in lesson 05: three longer steps of a smaller picture
@@ -302,28 +262,18 @@ RECIPES = {
             "tompson_course",  # ships with the course: coarse maps first, then the fine ones, then both
             model="tompson_course",
             data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
-            batch=64,
-            steps=12_000,
             learning_rate=2e-3,
             warmup=300,
-            augment=RENDERED,
             photo_augment=PHOTOGRAPHED,
-            precision="bf16",
-            queue=1,
+            **SHIPPED,
         ),
         Recipe(
             "tompson_live",  # trained before the learner's eyes in lesson 03
             model="tompson_course",
             options={"input_size": (64, 64), "rate": 0.1},
-            data={"synthetic": EASY},
-            pool=56,
-            batch=16,
             steps=200,
             learning_rate=6e-3,
-            warmup=10,
-            ema=0.97,
-            augment=EASILY,
-            precision="bf16",
+            **LIVE,
         ),
         Recipe(
             "tompson",  # the paper's size, for a GPU; its augmentation, but neither rate nor batch are known to us
