@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from model_helpers import reached_by
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import geometry, models
 from course_lib.errors import CourseError
 from course_lib.models import cpm, receptive
+from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.models.cpm import ConvolutionalPoseMachine
 from course_lib.pose import Batch
 from course_lib.skeletons import LSP, Skeleton
@@ -18,17 +19,6 @@ from course_lib.targets import heatmaps
 # Stages -> parameters and G multiply-adds at 368 x 368 with 14 joints; 6 stages are the authors' network, exactly
 PUBLISHED = {1: (4.39e6, 64.0), 2: (11.90e6, 134.6), 3: (16.73e6, 144.8), 6: (31_219_866, 175.438)}
 NARROW = {"image_channels": (2, 2, 2), "feature_channels": 2, "first_channels": 2, "stage_channels": 2}
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def multiply_adds(model):
-    """Of convolutions and matrix products, in G, for one image."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, *model.input_size, device=next(model.parameters()).device))
-    return counter.get_total_flops() / 2e9
 
 
 def tiny(skeleton="lsp", **options):
@@ -63,7 +53,7 @@ def test_the_papers_size_has_the_published_counts(stages):
         model = models.create("cpm", stages=stages).eval()
     exact = isinstance(count, int)
     assert parameters(model) == (count if exact else pytest.approx(count, abs=5e3))
-    assert multiply_adds(model) == pytest.approx(giga, abs=5e-4 if exact else 0.05)
+    assert giga_multiply_adds(model) == pytest.approx(giga, abs=5e-4 if exact else 0.05)
     if exact:
         assert len(model.state_dict()) == 80 and model.skeleton is LSP
 
@@ -73,7 +63,7 @@ def test_the_authors_network_for_upper_bodies():
     own = Skeleton("upper", joints, (), (0.05,) * 9, (joints[0], joints[1]), None)
     with torch.device("meta"):
         model = models.create("cpm", own, stages=4).eval()
-    assert parameters(model) == pytest.approx(21.3e6, abs=5e4) and multiply_adds(model) == pytest.approx(
+    assert parameters(model) == pytest.approx(21.3e6, abs=5e4) and giga_multiply_adds(model) == pytest.approx(
         154.5, abs=0.05
     )
 
@@ -97,7 +87,7 @@ def test_pools_of_three_round_sizes_up_and_do_not_pad():
 
 def test_the_course_size_fits_a_laptop():
     model = models.create("cpm_course").eval()
-    assert multiply_adds(model) < 0.15 and parameters(model) < 1e6
+    assert giga_multiply_adds(model) < 0.15 and parameters(model) < 1e6
     assert len(model(torch.rand(1, 3, *model.input_size))) >= 3  # stages, for their refinement to be seen
 
 
@@ -225,27 +215,23 @@ def test_impossible_options_are_refused(options):
 # --- who learns from which loss ---------------------------------------------------------------------------------------
 
 
-def reached_by(model, stage):
-    """The parts of a model that get a gradient from one stage's beliefs."""
-    model.zero_grad(set_to_none=True)
-    beliefs = model(torch.rand(2, 3, *model.input_size))[stage]
-    (beliefs * torch.randn(beliefs.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
-    with_gradient = [n for n, p in model.named_parameters() if p.grad is not None and float(p.grad.abs().sum()) > 0]
-    return {n.split(".")[0] if "tower" in n else ".".join(n.split(".")[:2]) for n in with_gradient}
+def part(name):
+    """tower, features.0, heads.0, ...: the part of the network that a parameter belongs to."""
+    return name.split(".")[0] if "tower" in name else ".".join(name.split(".")[:2])
 
 
 def test_a_loss_reaches_all_earlier_stages_and_no_later_one():
     first, second = {"tower", "features.0", "heads.0"}, {"shared_tower", "features.1", "heads.1"}
-    assert reached_by(tiny(), stage=0) == first
-    assert reached_by(tiny(), stage=1) == first | second
-    assert reached_by(tiny(), stage=2) == first | second | {"features.2", "heads.2"}
+    assert reached_by(tiny(), 0, part) == first
+    assert reached_by(tiny(), 1, part) == first | second
+    assert reached_by(tiny(), 2, part) == first | second | {"features.2", "heads.2"}
 
 
 def test_a_later_stage_learns_from_the_picture_without_the_beliefs():
     model = tiny(stages=2)
     with torch.no_grad():
         model.heads[1][0][0].weight[:, 6:] = 0  # deaf to beliefs and centre
-    assert reached_by(model, stage=1) == {"shared_tower", "features.1", "heads.1"}
+    assert reached_by(model, 1, part) == {"shared_tower", "features.1", "heads.1"}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from model_helpers import reached_by
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import models
 from course_lib.errors import CourseError
+from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.models.hourglass import Hourglass, Residual, StackedHourglass
 from course_lib.pose import Batch
 from course_lib.skeletons import LSP
@@ -14,17 +15,6 @@ from course_lib.skeletons import LSP
 # What the authors' PyTorch port uses of its parameters, and its multiply-adds as torch counts them (8 stacks) or as
 # measured with another counter (1 and 2 stacks: 5.18 and 8.38 G, which include the normalisations).
 PUBLISHED = {1: (3_426_448, 5.18), 2: (6_570_400, 8.38), 4: (12_858_304, None), 8: (25_434_112, 27.440)}
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def multiply_adds(model):
-    """Of convolutions and matrix products, in G, for one image."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, *model.input_size, device=next(model.parameters()).device))
-    return counter.get_total_flops() / 2e9
 
 
 def tiny(**options):
@@ -42,7 +32,7 @@ def test_the_papers_size_has_the_published_counts(stacks):
         model = models.create("hourglass", stacks=stacks).eval()
     assert parameters(model) == count
     if giga is not None:
-        assert multiply_adds(model) == pytest.approx(giga, rel=1e-4 if stacks == 8 else 0.01)
+        assert giga_multiply_adds(model) == pytest.approx(giga, rel=1e-4 if stacks == 8 else 0.01)
 
 
 def test_one_hourglass_of_the_paper():
@@ -56,10 +46,10 @@ def test_one_hourglass_of_the_paper():
 
 def test_the_course_size_fits_a_laptop():
     model = models.create("hourglass_course").eval()
-    assert multiply_adds(model) < 0.12 and parameters(model) < 1.5e6
+    assert giga_multiply_adds(model) < 0.12 and parameters(model) < 1.5e6
     assert len(model(torch.rand(1, 3, *model.input_size))) >= 3  # stacks, for their refinement to be seen
     live = models.create("hourglass_course", stacks=1, width=32).eval()
-    assert multiply_adds(live) < 0.02
+    assert giga_multiply_adds(live) < 0.02
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -137,23 +127,18 @@ def test_impossible_options_are_refused(options):
 # --- who learns from which loss ---------------------------------------------------------------------------------------
 
 
-def reached_by(model, stage):
-    """The parts of a model (stem, hourglasses.0, ...) that get a gradient from one stack's maps."""
-    model.zero_grad(set_to_none=True)
-    maps = model(torch.rand(2, 3, *model.input_size))[stage]
-    # random weights on the maps: their plain sum would hide what a normalisation cancels
-    (maps * torch.randn(maps.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
-    with_gradient = [n for n, p in model.named_parameters() if p.grad is not None and float(p.grad.abs().sum()) > 0]
-    return {"stem" if name.startswith("stem") else ".".join(name.split(".")[:2]) for name in with_gradient}
+def part(name):
+    """stem, hourglasses.0, ...: the part of the network that a parameter belongs to."""
+    return "stem" if name.startswith("stem") else ".".join(name.split(".")[:2])
 
 
 def test_a_loss_on_the_first_stack_does_not_reach_the_second():
-    assert reached_by(tiny(), stage=0) == {"stem", "hourglasses.0", "predict.0"}
+    assert reached_by(tiny(), 0, part) == {"stem", "hourglasses.0", "predict.0"}
 
 
 def test_a_loss_on_the_second_stack_reaches_the_stem_through_features_and_predictions():
     both_paths = {"merge_features.0", "merge_maps.0", "predict.0"}
-    assert reached_by(tiny(), stage=1) == both_paths | {"stem", "hourglasses.0", "hourglasses.1", "predict.1"}
+    assert reached_by(tiny(), 1, part) == both_paths | {"stem", "hourglasses.0", "hourglasses.1", "predict.1"}
 
 
 @pytest.mark.parametrize("cut", ["merge_features", "merge_maps"])
@@ -161,12 +146,12 @@ def test_either_path_alone_carries_the_gradient_to_the_first_hourglass(cut):
     model = tiny()
     with torch.no_grad():
         getattr(model, cut)[0].weight.zero_()
-    assert "hourglasses.0" in reached_by(model, stage=1)
+    assert "hourglasses.0" in reached_by(model, 1, part)
 
 
 def test_without_re_injection_the_first_prediction_does_not_feed_the_second_stack():
     model = tiny(reinject=False)
-    assert reached_by(model, stage=1) == {"stem", "hourglasses.0", "merge_features.0", "hourglasses.1", "predict.1"}
+    assert reached_by(model, 1, part) == {"stem", "hourglasses.0", "merge_features.0", "hourglasses.1", "predict.1"}
     assert parameters(tiny()) - parameters(model) == 14 * 16 + 16
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import checkpoints, models
 from course_lib.errors import CourseError
 from course_lib.models import ief
+from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.models.ief import IterativeErrorFeedback, bounded
 from course_lib.pose import Batch
 from course_lib.skeletons import LSP
@@ -56,17 +56,6 @@ def walking(x, y, **options):
     model = tiny(**options)
     model.trunk = Always(x, y)
     return model
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def multiply_adds(model):
-    """Of convolutions and matrix products, in G, for one image and all steps."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, *model.input_size, device=next(model.parameters()).device))
-    return counter.get_total_flops() / 2e9
 
 
 # --- the bounded correction -------------------------------------------------------------------------------------------
@@ -403,16 +392,16 @@ def test_the_papers_size_is_a_googlenet_with_more_channels_in_and_fewer_numbers_
     widened, answer = (20 - 3) * 64 * 7 * 7, 1024 * 32 + 32
     assert parameters(plain) == 6_624_904  # torchvision's own number, the classifiers for training apart
     assert parameters(model) == 6_624_904 - 1_025_000 + widened + answer == 5_686_016
-    step = multiply_adds(model) / 4
+    step = giga_multiply_adds(model) / 4
     assert step == pytest.approx(1.50 + widened * 112 * 112 / 1e9, abs=0.01)
     assert (model.steps, model.bound, len(model.skeleton)) == (4, 20.0, 16)
 
 
 def test_the_course_size_fits_a_laptop():
     model = models.create("ief_course").eval()
-    assert multiply_adds(model) < 0.12 and parameters(model) < 2e6 and model.steps == 4
+    assert giga_multiply_adds(model) < 0.12 and parameters(model) < 2e6 and model.steps == 4
     live = models.create("ief_course", input_size=(64, 64), steps=3).eval()
-    assert multiply_adds(live) < 0.04
+    assert giga_multiply_adds(live) < 0.04
 
 
 def test_imagenet_weights_are_taken_but_for_the_drawn_maps_and_the_answer():

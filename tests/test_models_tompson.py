@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from course_lib import geometry, models
 from course_lib.errors import CourseError
 from course_lib.models import tompson
+from course_lib.models.counting import parameters
 from course_lib.models.tompson import FINE_STRIDE, Answer, Bank, LocalContrast, Refiner, Tompson, crop
 from course_lib.pose import Batch
 from course_lib.skeletons import LSP
@@ -21,10 +22,6 @@ from course_lib.training import recipes
 BANK = 3 * 128 * 25 + 128 + 7 * (128 * 128 * 25 + 128) + 128 * 512 * 81 + 512  # eight 5x5 convolutions and a 9x9 one
 HEAD = 512 * 256 + 256 + 256 * 16 + 16
 REFINER = 4 * 2 * (128 * 128 * 25 + 128) + 16 * 128 + 16  # four paths of two, and a last layer for every joint
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def multiply_adds(model):
