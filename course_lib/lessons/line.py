@@ -95,11 +95,12 @@ def draw(last: str | None = None) -> Figure:
     for ax, benchmark in zip(axes, benchmarks.NAMES, strict=True):
         for place, system in enumerate(chosen):
             measured = scores(system.weights, benchmark)
-            ax.plot(measured["pck@0.2_interval"], [place, place], color=style.SKY, linewidth=5, solid_capstyle="butt")
-            ax.plot(measured["pck@0.2"], place, "o", color=style.BLUE, markersize=7)
+            low, high = measured["pck@0.2_interval"]
+            ax.barh(place, high - low, left=low, height=0.5, color=style.SKY)
+            ax.plot(measured["pck@0.2"], place, "o", color=style.BLUE, markersize=3.5)
         ax.axvline(mean_pose(benchmark)["pck@0.2"], color=style.INK, linewidth=1.2, linestyle="--", label=MEAN_POSE)
-        ax.set(xlim=(0, 1), xlabel="PCK@0.2", title=TITLES[benchmark], ylim=(len(chosen) - 0.5, -0.5))
+        ax.set(xlim=(0, 0.8), xlabel="PCK@0.2", title=TITLES[benchmark], ylim=(len(chosen) - 0.5, -0.5))
         ax.set(yticks=range(len(chosen)), yticklabels=[system.title for system in chosen])
         ax.grid(axis="x", alpha=0.3)
-    axes[1].legend(loc="lower right")
+    axes[1].legend(loc="upper right")
     return figure
