@@ -19,6 +19,7 @@ from course_lib.errors import CourseError
 COMMANDS = {
     "doctor": ("course_lib.doctor", "tell whether this machine is ready for the course"),
     "train": ("course_lib.training.commands", "train a recipe, or the queue of those whose weights ship"),
+    "fit": ("course_lib.training.fitted", "learn a classical model, which is not trained by gradients"),
     "speed": ("course_lib.training.speed", "time a training step with and without bf16, channels_last and compile"),
     "evaluate": ("course_lib.training.commands", "measure a model on a benchmark"),
     "weights": ("course_lib.weights", "list the weights that ship, or adopt better ones"),

@@ -53,6 +53,31 @@ class Skeleton:
         first = self.joints[index].split("_")[0]
         return first if first in ("left", "right") else "middle"
 
+    def sticks(self) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """The sticks of a body: name, the joints whose mean is the first end, those whose mean is the second.
+
+        A torso from the hips to the shoulders, where the layout has these four, then the sticks of `pcp`.
+        """
+        found = []
+        if all(joint in self.joints for end in _TORSO for joint in end):
+            found.append(("torso", *(tuple(self.index(joint) for joint in end) for end in _TORSO)))
+        for first, second in self.pcp:
+            bare = tuple(joint.removeprefix("left_").removeprefix("right_") for joint in (first, second))
+            side = first[: len(first) - len(bare[0])]
+            name = side + _STICKS[bare] if bare in _STICKS else f"{first}-{second}"
+            found.append((name, (self.index(first),), (self.index(second),)))
+        return found
+
+
+_STICKS = {
+    ("shoulder", "elbow"): "upper_arm",
+    ("elbow", "wrist"): "forearm",
+    ("hip", "knee"): "upper_leg",
+    ("knee", "ankle"): "lower_leg",
+    ("neck", "head_top"): "head",
+}
+_TORSO = (("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"))
+
 
 def mirror_name(joint: str) -> str:
     """The joint's name on the other side of the body."""

@@ -28,6 +28,8 @@ SMALL = {
     "hourglass_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
     "ief": {"width": 8, "steps": 3, "bound": 6.0, "sigma": 4.0, "input_size": (64, 48)},
     "ief_course": {"width": 16, "input_size": (64, 64)},
+    "pictorial_structures": {"input_size": (64, 48), "rotations": 8, "scales": (1.0,)},
+    "poselet_conditioned": {"input_size": (64, 48), "rotations": 8, "scales": (0.8, 1.2), "poselets": 3, "classes": 2},
     "tompson": {"input_size": (64, 96), "stages": 7, "widths": (8,), "hidden": (16, 8), "crop_size": 12},
     "tompson_course": {"input_size": (64, 64), "fine_width": 16},
 }
@@ -38,6 +40,7 @@ LEARNERS = {
     "hourglass_course": {"width": 32},
     "tompson_course": {"rate": 0.0},
 }
+CLASSICAL = ("pictorial_structures", "poselet_conditioned")  # they have no flip test
 every_model = pytest.mark.parametrize("name", models.names())
 
 
@@ -271,6 +274,12 @@ def test_pictures_and_boxes_must_match_in_number():
         Finder().estimate([spot(47.0, 38.0)] * 2, [[[0.0, 0.0, 5.0, 5.0]]])
 
 
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_the_classical_systems_have_no_flip_test(name):
+    with pytest.raises(CourseError, match="has no flip test"):
+        small(name).estimate(spot(47.0, 38.0), flip_test=True)
+
+
 def test_a_model_without_a_flip_test_says_so():
     with pytest.raises(CourseError, match="Finder has no flip test"):
         Finder().estimate(spot(47.0, 38.0), flip_test=True)
@@ -304,7 +313,7 @@ def test_broken_pictures_are_refused_by_name(name, tmp_path):
         small(name).estimate(torch.full((3, 8, 8), float("nan")))
 
 
-@every_model
+@pytest.mark.parametrize("name", [name for name in models.names() if name not in CLASSICAL])
 def test_with_the_flip_test_a_mirrored_picture_has_the_mirrored_pose(name):
     model = small(name)
     with torch.no_grad():

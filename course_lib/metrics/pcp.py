@@ -20,19 +20,11 @@ from course_lib.metrics.marks import Marks, check_shapes, distances, exact, labe
 from course_lib.skeletons import Skeleton, get
 
 RULES = ("strict", "loose")
-_NAMES = {
-    ("shoulder", "elbow"): "upper_arm",
-    ("elbow", "wrist"): "forearm",
-    ("hip", "knee"): "upper_leg",
-    ("knee", "ankle"): "lower_leg",
-    ("neck", "head_top"): "head",
-}
-_TORSO = (("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"))
 
 
 def stick_names(skeleton: str | Skeleton) -> tuple[str, ...]:
     """Names of the sticks that PCP scores: 'torso' first, then 'right_upper_arm' and so on."""
-    return tuple(name for name, _ in _ends_of(get(skeleton)))
+    return tuple(name for name, _, _ in get(skeleton).sticks())
 
 
 def sticks(joints: Tensor, labelled: Tensor, skeleton: str | Skeleton) -> tuple[Tensor, Tensor]:
@@ -42,12 +34,10 @@ def sticks(joints: Tensor, labelled: Tensor, skeleton: str | Skeleton) -> tuple[
     The torso stick runs from the middle of the hips to the middle of the shoulders; it is there for every
     skeleton that has these four joints.
     """
-    skeleton = get(skeleton)
     ends, known = [], []
-    for _, pair in _ends_of(skeleton):
-        where = [[skeleton.index(name) for name in names] for names in pair]
-        ends.append(torch.stack([joints[..., index, :].mean(-2) for index in where], dim=-2))
-        known.append(labelled[..., where[0] + where[1]].all(-1))
+    for _, first, second in get(skeleton).sticks():
+        ends.append(torch.stack([joints[..., list(index), :].mean(-2) for index in (first, second)], dim=-2))
+        known.append(labelled[..., [*first, *second]].all(-1))
     return torch.stack(ends, dim=-3), torch.stack(known, dim=-1)
 
 
@@ -77,15 +67,3 @@ def pcp(
     errors = distances(ends, true_ends) / torch.where(scored, length, 1.0)[..., None]  # (N, S, 2)
     error = errors.amax(-1) if rule == "strict" else errors.mean(-1)
     return Marks(within(error, threshold, comparison) & scored, scored, stick_names(skeleton))
-
-
-def _ends_of(skeleton: Skeleton) -> list[tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
-    """(name, (joints whose mean is one end, joints whose mean is the other)) of every stick."""
-    whole = all(joint in skeleton.joints for pair in _TORSO for joint in pair)
-    found = [("torso", _TORSO)] if whole else []
-    for first, second in skeleton.pcp:
-        bare = tuple(joint.removeprefix("left_").removeprefix("right_") for joint in (first, second))
-        side = first[: len(first) - len(bare[0])]
-        name = side + _NAMES[bare] if bare in _NAMES else f"{first}-{second}"
-        found.append((name, ((first,), (second,))))
-    return found

@@ -27,6 +27,8 @@ _BUILDERS = {
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
     "ief": "course_lib.models.ief:ief",
     "ief_course": "course_lib.models.ief:ief_course",
+    "pictorial_structures": "course_lib.models.pictorial.structures:pictorial_structures",
+    "poselet_conditioned": "course_lib.models.pictorial.conditioned:poselet_conditioned",
     "tompson": "course_lib.models.tompson:tompson",
     "tompson_course": "course_lib.models.tompson:tompson_course",
 }

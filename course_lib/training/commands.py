@@ -75,7 +75,7 @@ def train(arguments: argparse.Namespace) -> int:
     checkpoint = state.with_name(f"{recipe.name}.safetensors")
     scores = {name: benchmarks.measure(trained.model, name) for name in benchmarks.possible()}
     for name, one in scores.items():
-        _print_table({recipe.name: one}, name)
+        print_table({recipe.name: one}, name)
     header = checkpoints.record(checkpoint, scores)
     print(f"weights: {checkpoint}")
     if arguments.ship:
@@ -113,7 +113,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             from course_lib.training.evaluate import MeanPose
 
             rows["mean pose"] = benchmarks.measure(MeanPose.of(benchmarks.training_people(name, model.skeleton)), name)
-        _print_table(rows, name)
+        print_table(rows, name)
         if arguments.record:
             checkpoints.record(file, {f"{name} flipped" if arguments.flip else name: rows[file.stem]})
             print(f"recorded in {file}")
@@ -123,7 +123,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
-def _print_table(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
+def print_table(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
     """Scores down, weights across; then PCK@0.2 of every joint, and how far chance could move the whole."""
     columns = [_flat(scores) for scores in rows.values()]
     first = max(len(name) for name in (*columns[0], benchmark))
