@@ -1,4 +1,4 @@
-"""The single-person line: every system of lessons 02 to 06 in one table, from what their shipped weights say.
+"""The single-person line: every system of lessons 01 to 06 in one table, from what their shipped weights say.
 
 Scores are those that were measured when the weights were adopted (`python -m course_lib weights list`). Drawn people
 and photographs stand in columns of their own; the mean pose stands first, since a number below it is worth nothing.
@@ -29,6 +29,8 @@ class System(NamedTuple):
 
 
 SYSTEMS = (
+    System("pictorial_structures", "01 Pictorial structures", 2009),
+    System("poselet_conditioned", "01 with poselets", 2013),
     System("deeppose_course", "02 DeepPose", 2014),
     System("tompson_course", "03 Tompson's heatmaps", 2015),
     System("cpm_course", "04 Convolutional pose machine", 2016),

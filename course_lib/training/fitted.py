@@ -41,8 +41,8 @@ class Fitted:
 
 
 FITTED = {
-    "pictorial_structures": Fitted("pictorial_structures", fitting.fit, 3000),
-    "poselet_conditioned": Fitted("poselet_conditioned", conditioning.fit, 7000, start="pictorial_structures"),
+    "pictorial_structures": Fitted("pictorial_structures", fitting.fit, 2000),
+    "poselet_conditioned": Fitted("poselet_conditioned", conditioning.fit, 6000, start="pictorial_structures"),
 }
 
 

@@ -14,7 +14,7 @@ and what follows is the ordinary sum-product on the ordinary tree.
 |                  | the authors' released code (2013)            | here                                      |
 |------------------|----------------------------------------------|-------------------------------------------|
 | what is clustered| angles as numbers, k-means                   | their cosine and sine, k-means            |
-| classifier       | sparse LDA, 30 poselets a direction          | LDA with a shrunken covariance            |
+| classifier       | sparse LDA, 30 poselets a direction          | logistic regression with small weights    |
 | a unary is       | the Gaussian of the likeliest cluster        | the mixture of all, by their probability  |
 | its weight       | 0.05 in the log domain                       | fitted on people that trained nothing     |
 | spring types     | 12, by the angle between child and parent    | 8, by the angle and by where the child begins |
@@ -42,7 +42,7 @@ FAMILIES = ("rotation", "position", "spring")
 
 
 class Classifier(nn.Module):
-    """Linear discriminants for N targets with C classes each, on D standardised features."""
+    """Logistic regression for N targets with C classes each, on D standardised features."""
 
     def __init__(self, targets: int, classes: int, features: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class ConditionedPictorialStructures(PictorialStructures):
         for name in Joints._fields:
             value = getattr(self.springs, name)
             self.register_buffer(f"typed_{name}", value.detach()[:, None].repeat(1, classes, *[1] * (value.ndim - 1)))
-        self.register_buffer("weights", torch.ones(2))  # of the predicted rotations and positions
+        self.register_buffer("weights", torch.ones(2, count))  # of the rotations and positions predicted for each part
 
     def forward(self, images: Tensor, families: Collection[str] = FAMILIES) -> Beliefs:
         """images (B, 3, H, W) -> unaries and springs as the poselets see them; without families, the plain ones."""
@@ -125,10 +125,11 @@ class ConditionedPictorialStructures(PictorialStructures):
         unaries, springs = plain
         grid = self.grid(*(self.stride * side for side in unaries.shape[-2:]))
         if "rotation" in families:
-            unaries = unaries + self.weights[0] * self.rotation_factor(told.rotation, grid)[:, :, None, :, None, None]
+            factor = self.weights[0][:, None] * self.rotation_factor(told.rotation, grid)
+            unaries = unaries + factor[:, :, None, :, None, None]
         if "position" in families:
-            factor = self.position_factor(told.position, told.roots, grid)
-            unaries = unaries + self.weights[1] * factor[:, :, None, None]
+            factor = self.weights[1][:, None, None] * self.position_factor(told.position, told.roots, grid)
+            unaries = unaries + factor[:, :, None, None]
         if "spring" in families:
             springs = self.expected_springs(told.spring.exp())
         return Beliefs(unaries, springs)

@@ -24,10 +24,10 @@ from course_lib.models.pictorial.springs import Joints
 from course_lib.pose import Batch
 
 MAKING, TUNING = 0.43, 0.07  # shares of the people: the first make the poselets, the last fit the weights
-WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)  # of the predicted factors, that are tried
+WEIGHTS = (0.0, 0.2, 0.5, 1.0)  # of the predicted factors, that are tried
 RESTARTS = 10  # of k-means
 MARGIN = 1.3  # a poselet's template reaches beyond its joints
-SHRINK = 0.3  # of a classifier's covariance towards its diagonal
+DECAY, STEPS = 0.03, 60  # of the logistic regression: cost of squared weights, and how long it is improved
 FEWEST = 10  # people without whom there is no class
 NARROWEST = 4.0  # pixels, of a class of positions
 
@@ -44,6 +44,7 @@ def fit(model: ConditionedPictorialStructures, people: Batch, seed: int = 0) -> 
     """Learns poselets and predictions for a model whose parts and springs were fitted before (`fitting.fit`)."""
     if people.size != model.input_size:
         raise CourseError(f"the model looks at crops of {model.input_size}, but the people come in {people.size}")
+    people = fitting.observed(people)
     making, tuning = round(MAKING * len(people)), round((1 - TUNING) * len(people))
     with torch.no_grad():
         fit_poselets(model, people[:making], seed)
@@ -219,34 +220,33 @@ def _learn_types(
     return types
 
 
+@torch.enable_grad()
 def fit_classifier(classifier: Classifier, features: Tensor, classes: Tensor) -> None:
-    """Linear discriminants: classes share a covariance, shrunken towards its diagonal, and keep their frequencies."""
-    for target, own in enumerate(classes.T):
-        some = features[own >= 0].double()
-        if not len(some):
-            continue
-        kinds = torch.nn.functional.one_hot(own[own >= 0], classifier.bias.shape[1]).double()
-        count = kinds.sum(0)
-        means = kinds.T @ some / count.clamp(min=1)[:, None]
-        within = some - kinds @ means
-        covariance = within.T @ within / len(some)
-        covariance = (1 - SHRINK) * covariance + SHRINK * torch.diag(covariance.diagonal())
-        weight = torch.linalg.solve(covariance, means.T).T
-        prior = (count / count.sum()).clamp(min=1e-6).log()
-        classifier.weight[target] = weight.float()
-        classifier.bias[target] = (prior - 0.5 * (weight * means).sum(-1)).float()
+    """Multinomial logistic regression of classes (N, P), -1 unknown, on features (N, D), its weights kept small."""
+    known, classes = (classes >= 0).float(), classes.clamp(min=0)
+    share = known / known.sum().clamp(min=1) * classes.shape[1]
+    optimiser = torch.optim.LBFGS(classifier.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def cost() -> Tensor:
+        optimiser.zero_grad()
+        told = classifier(features).gather(2, classes[..., None])[..., 0]
+        total = DECAY * classifier.weight.square().sum() - (told * share).sum()
+        total.backward()
+        return total
+
+    optimiser.step(cost)
 
 
 def fit_weights(model: ConditionedPictorialStructures, people: Batch) -> None:
-    """The weights of predicted rotations and positions with which the true arrangements are likeliest, one by one."""
+    """The weights of predicted rotations and positions, for every part the one with which it is found most often."""
     model.weights.zero_()
     told = []
     for rows, images in fitting.pictures(people):
         plain = model(images, families=())
         told.append((people[rows], plain, model.predict(images, model.roots(plain))))
-    for which in range(len(model.weights)):
-        costs = {}
+    for own in model.weights:
+        found = []
         for weight in WEIGHTS:
-            model.weights[which] = weight
-            costs[weight] = sum(float(model.loss(model.condition(*seen), some)["total"]) for some, *seen in told)
-        model.weights[which] = min(costs, key=costs.get)
+            own.fill_(weight)
+            found.append(sum(fitting.parts_found(model, model.condition(*seen), some) for some, *seen in told))
+        own.copy_(torch.tensor(WEIGHTS)[torch.stack(found).argmax(0)])

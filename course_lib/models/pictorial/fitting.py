@@ -17,7 +17,7 @@ from torch import Tensor
 from course_lib.errors import CourseError
 from course_lib.models.pictorial import gradients
 from course_lib.models.pictorial import parts as body
-from course_lib.models.pictorial.structures import CELLS, FEATURES, PictorialStructures
+from course_lib.models.pictorial.structures import CELLS, FEATURES, Beliefs, PictorialStructures
 from course_lib.pose import Batch
 
 LENGTHWISE = 1.6  # a template's extent along a part, in lengths of the part
@@ -25,8 +25,8 @@ CROSSWISE = (1.1, 14.0)  # and across: in lengths, and at least so many pixels
 NEGATIVES = 8  # windows of anything for each person
 RIDGE = 0.05  # of the mean variance, added to the covariance of windows
 FACTORS = tuple(0.05 * 1.25**step for step in range(16))  # of a template's answer, that are tried
-TRUST = (0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.1)  # of all of them together
-SHARPENING = 150  # people whose arrangements decide about these
+TRUST = (0.15, 0.25, 0.35, 0.45, 0.6, 0.8, 1.0)  # of all of them together
+SHARPENING = 200  # people who decide about these
 CHUNK = 50  # pictures at once
 
 
@@ -34,6 +34,7 @@ def fit(model: PictorialStructures, people: Batch, seed: int = 0) -> PictorialSt
     """Learns a model from people in crops of its input size; pictures may be bytes. The model is returned."""
     if people.size != model.input_size:
         raise CourseError(f"the model looks at crops of {model.input_size}, but the people come in {people.size}")
+    people = observed(people)
     parts = body.states(people.joints, people.visible, model.parts)
     _check_known(parts.known, model.parts)
     generator = torch.Generator().manual_seed(seed)
@@ -49,6 +50,12 @@ def fit(model: PictorialStructures, people: Batch, seed: int = 0) -> PictorialSt
 
 def _some(parts: body.States, which: slice) -> body.States:
     return body.States(*(one[which] for one in parts))
+
+
+def observed(people: Batch) -> Batch:
+    """The same people with their sides named as the observer sees them."""
+    joints, visible = body.as_observed(people.joints.float(), people.visible, people.skeleton)
+    return Batch(people.images, joints, visible, people.skeleton)
 
 
 def pictures(people: Batch, chunk: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:
@@ -241,8 +248,8 @@ def _anywhere(count: int, model: PictorialStructures, generator: torch.Generator
 def fit_sharpness(model: PictorialStructures, people: Batch, parts: body.States) -> None:
     """The factor of every template with which the true states are likeliest among all states of their picture.
 
-    Then one factor for all, with which the true arrangements are likeliest among all arrangements: parts overlap, so
-    that together they tell less than each alone.
+    Then one factor for all, with which most parts are found: parts overlap, so that together they tell less than each
+    by itself.
     """
     grid = model.grid(*model.input_size)
     at, inside = model.nearest(parts, grid)
@@ -257,10 +264,23 @@ def fit_sharpness(model: PictorialStructures, people: Batch, parts: body.States)
         for index, factor in enumerate(FACTORS):
             log_sum = (factor * responses).flatten(2).logsumexp(-1)
             told[:, index] += ((factor * truth - log_sum) * usable[rows]).sum(0)
-    model.log_sharpness.copy_(torch.tensor(FACTORS)[told.argmax(1)].log())
-    costs = []
-    for step in TRUST:
-        model.log_sharpness += math.log(step)
-        costs.append(sum(float(model.loss(model.believe(responses, grid), some)["total"]) for some, responses in seen))
-        model.log_sharpness -= math.log(step)
-    model.log_sharpness += math.log(TRUST[costs.index(min(costs))])
+    alone = torch.tensor(FACTORS)[told.argmax(1)].log()
+    found = {}
+    for factor in TRUST:
+        model.log_sharpness.copy_(alone + math.log(factor))
+        found[factor] = sum(
+            int(parts_found(model, model.believe(responses, grid), some).sum()) for some, responses in seen
+        )
+    model.log_sharpness.copy_(alone + math.log(max(found, key=found.get)))
+
+
+def parts_found(model: PictorialStructures, beliefs: Beliefs, people: Batch) -> Tensor:
+    """How many of each part (P,) are found in people: both ends within half the part's length of the true ones."""
+    estimated = torch.stack([pose.joints for (pose,) in model.decode(beliefs)])
+    found = []
+    for first, second in model.parts.ends:
+        own = [(estimated[:, list(end)].mean(1), people.joints[:, list(end)].mean(1)) for end in (first, second)]
+        length = (own[0][1] - own[1][1]).norm(dim=-1)
+        near = torch.stack([(one - true).norm(dim=-1) <= length / 2 for one, true in own]).all(0)
+        found.append((near & (people.visible[:, [*first, *second]] > 0).all(1)).sum())
+    return torch.stack(found)

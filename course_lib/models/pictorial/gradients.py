@@ -71,29 +71,23 @@ def turned(points: Tensor, rotations: int) -> Tensor:
     return torch.einsum("rij,...j->r...i", turn, points)
 
 
-def kernels(
-    templates: Tensor, extent: Tensor, cells: tuple[int, int], rotations: int, stride: int, step: int
-) -> Tensor:
-    """Templates (P, bins, A * C) as kernels (P * R, bins, k, k) on features of this stride, turned every way.
+def kernel(template: Tensor, extent: Tensor, cells: tuple[int, int], rotations: int, stride: int, step: int) -> Tensor:
+    """A template (bins, A * C) of extent (2,) pixels as kernels (R, bins, k, k) on features, turned every way.
 
     A weight between four cells of the feature map is shared among them, as bilinear sampling would read it. `step` is
     how many cells the convolution strides: kernels are even where it is, so that their middle falls on its centres.
     """
-    places = turned(lattice(extent, cells), rotations) / stride  # (R, P, A * C, 2) in cells from the middle
-    reach = 2 * math.ceil(float(places.abs().max()) + 1)
-    size = reach + step % 2
+    places = turned(lattice(extent[None], cells)[0], rotations) / stride  # (R, A * C, 2) in cells from the middle
+    size = 2 * math.ceil(float(places.abs().max()) + 1) + step % 2
     axis = torch.arange(size, device=extent.device) - (size - 1) / 2
-    near = (1 - (places[..., None] - axis).abs()).clamp(min=0)  # (R, P, cells, 2, k): shares in x and in y
-    shares = near[..., 1, :, None] * near[..., 0, None, :]  # (R, P, cells, k, k)
-    bins = templates.shape[1]
-    shifted = torch.stack([templates.roll(turn, dims=1) for turn in range(rotations)])  # (R, P, bins, cells)
-    shifted = shifted.reshape(rotations * len(templates), bins, -1)
-    kernel = torch.bmm(shifted, shares.reshape(rotations * len(templates), -1, size * size))
-    return kernel.reshape(rotations, len(templates), bins, size, size).transpose(0, 1).flatten(0, 1)
+    near = (1 - (places[..., None] - axis).abs()).clamp(min=0)  # (R, cells, 2, k): shares in x and in y
+    shares = near[..., 1, :, None] * near[..., 0, None, :]  # (R, cells, k, k)
+    shifted = torch.stack([template.roll(turn, dims=0) for turn in range(rotations)])  # (R, bins, cells)
+    return torch.einsum("rbc,rcij->rbij", shifted, shares)
 
 
 def responses(maps: Tensor, kernel: Tensor, step: int) -> Tensor:
-    """Features (B, bins, h, w) * kernels (N, bins, k, k) -> (B, N, h / step, w / step), centred on coarser cells."""
+    """Features (B, bins, h, w) * kernels (R, bins, k, k) -> (B, R, h / step, w / step), centred on coarser cells."""
     pad = (kernel.shape[-1] - step) // 2
     return F.conv2d(maps, kernel, stride=step, padding=pad)
 

@@ -76,6 +76,27 @@ def states(joints: Tensor, visible: Tensor, parts: Parts) -> States:
     return States((first + second) / 2, torch.atan2(along[..., 1], along[..., 0]), length, known)
 
 
+def as_observed(joints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Joints (N, K, 2) and visible (N, K) with left and right named as if everybody showed us the front.
+
+    Gradients cannot tell a chest from a back, and a person's own right arm is then on either side. So the classical
+    systems learned, and were scored, "observer-centric": right is what would be right if the person faced us. Arms are
+    exchanged by the order of the shoulders, legs by that of the hips, seen along the trunk.
+    """
+    if not all(f"{side}_{joint}" in skeleton.joints for side in ("left", "right") for joint in ("shoulder", "hip")):
+        return joints, visible
+    at = {name: joints[:, k] for k, name in enumerate(skeleton.joints)}
+    up = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
+    order = torch.arange(len(skeleton)).repeat(len(joints), 1)
+    for pair, words in (("shoulder", ("shoulder", "elbow", "wrist")), ("hip", ("hip", "knee", "ankle"))):
+        across = at[f"left_{pair}"] - at[f"right_{pair}"]
+        behind = up[:, 0] * across[:, 1] - up[:, 1] * across[:, 0] < 0
+        for k, name in enumerate(skeleton.joints):
+            if name.split("_")[-1] in words:
+                order[behind, k] = skeleton.swaps[k]
+    return joints.gather(1, order[..., None].expand_as(joints)), visible.gather(1, order)
+
+
 def into_frame(points: Tensor, centre: Tensor, angle: Tensor, scale: Tensor) -> Tensor:
     """Points (..., 2) of the picture in the frame of a part, at its usual length."""
     apart = points - centre

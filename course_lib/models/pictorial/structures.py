@@ -15,9 +15,10 @@ revisited", CVPR 2009, gave the parts detectors that were learned, and answer wi
 | learning   | maximum likelihood         | maximum likelihood, AdaBoost     | maximum likelihood (`fitting.py`)       |
 | scale      | part of the state          | given                            | part of the state                       |
 
-The parts are ten, as in the people's later work; the state's scale is the length of a stick over its usual length, so
-that it also says how far a limb points towards the camera. Everything is differentiable besides: `loss` is the negative
-log-likelihood of the true arrangement among all arrangements, with which templates and springs could be trained on.
+The parts are ten. A state's scale is the length of a stick over its usual length, so that it also says how far a limb
+points towards the camera. "Left" and "right" are the observer's, as in all of this work: see `parts.as_observed`.
+Everything is differentiable besides: `loss` is the negative log-likelihood of the true arrangement among all
+arrangements, with which templates and springs could be trained on.
 """
 
 from __future__ import annotations
@@ -128,15 +129,17 @@ class PictorialStructures(PoseModel):
 
     def responses(self, images: Tensor, grid: Grid) -> Tensor:
         """How well every template fits in every state: (B, P, S, R, h, w). A larger part is a smaller picture."""
-        step = self.stride // FEATURES
-        kernel = gradients.kernels(self.templates, self.extent, CELLS, self.rotations, FEATURES, step)
-        answers = []
+        step, answers = self.stride // FEATURES, []
+        turned = [
+            gradients.kernel(template, extent, CELLS, self.rotations, FEATURES, step)
+            for template, extent in zip(self.templates, self.extent, strict=True)
+        ]
         for scale in self.scales:
             maps = self.features(images, scale)
-            answer = gradients.responses(maps, kernel, step)
+            answer = torch.stack([gradients.responses(maps, kernel, step) for kernel in turned], dim=1)
             if answer.shape[-2:] != grid.size:
-                answer = F.interpolate(answer, grid.size, mode="bilinear", align_corners=False)
-            answers.append(answer.unflatten(1, (len(self.parts), self.rotations)))
+                answer = F.interpolate(answer.flatten(1, 2), grid.size, mode="bilinear", align_corners=False)
+            answers.append(answer.reshape(len(images), len(self.parts), self.rotations, *grid.size))
         return torch.stack(answers, dim=2)
 
     def features(self, images: Tensor, scale: float) -> Tensor:
@@ -161,7 +164,7 @@ class PictorialStructures(PoseModel):
     def loss(self, outputs: Beliefs, batch: Batch) -> dict[str, Tensor]:
         """-log p(true arrangement | picture) a part, over the people whose parts are all labelled and inside."""
         grid = self.grid(*batch.size)
-        parts = body.states(batch.joints, batch.visible, self.parts)
+        parts = body.states(*body.as_observed(batch.joints, batch.visible, self.skeleton), self.parts)
         at, inside = self.nearest(parts, grid)
         keep = (parts.known & inside).all(1)
         unaries = outputs.unaries
