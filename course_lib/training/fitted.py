@@ -86,13 +86,27 @@ def fit(
         raise CourseError(f"a model is learned from at least two people; got {count}")
     model = models.create(recipe.model, **recipe.options)
     begun = {}
+    if start and not recipe.start:
+        raise CourseError(f"'{name}' is learned from nothing, so that it cannot go on from {start}")
     if recipe.start:
         begun_from = start or paths.checkpoint(recipe.start)
         begun = provenance.as_start(begun_from, checkpoints.read_header(begun_from))
-        model.load_state_dict(models.load(recipe.start, begun_from).state_dict(), strict=False)
+        model.load_state_dict(_same_body(begun_from, recipe.start, model).state_dict(), strict=False)
     recipe.fit(model, rendered(count, model, seed), seed)
     header = {"recipe": name, "data": {"synthetic": {}}, "steps": 0, "images": count, "seed": seed, "start": begun}
     return model, {**header, "device": f"cpu, {torch.get_num_threads()} threads", "date": date.today().isoformat()}
+
+
+def _same_body(file: Path, name: str, model: PoseModel) -> PoseModel:
+    """The model in a file, which must be of this name and have the same parts and states as a model."""
+    begun = models.load(name, file)
+    if begun.name != name:
+        raise CourseError(f"{file} holds weights of '{begun.name}', but '{model.name}' goes on from '{name}'")
+    for what in ("skeleton", "input_size", "stride", "rotations", "scales"):
+        old, new = getattr(begun, what), getattr(model, what)
+        if old != new:
+            raise CourseError(f"{file} has {what} {old}, but '{model.name}' has {new}; it cannot go on from there")
+    return begun
 
 
 def rendered(count: int, model: PoseModel, seed: int) -> Batch:

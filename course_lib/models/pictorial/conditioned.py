@@ -11,14 +11,16 @@ asked before the tree is: from the strengths of their answers it is predicted, p
 
 and what follows is the ordinary sum-product on the ordinary tree.
 
-|                  | the authors' released code (2013)            | here                                      |
-|------------------|----------------------------------------------|-------------------------------------------|
-| what is clustered| angles as numbers, k-means                   | their cosine and sine, k-means            |
-| classifier       | sparse LDA, 30 poselets a direction          | logistic regression with small weights    |
-| a unary is       | the Gaussian of the likeliest cluster        | the mixture of all, by their probability  |
-| its weight       | 0.05 in the log domain                       | fitted on people that trained nothing     |
-| spring types     | 12, by the angle between child and parent    | 8, by the angle and by where the child begins |
-| torso            | first pass of the generic model              | the same                                  |
+|                   | the authors' released code (2013)         | here                                            |
+|-------------------|-------------------------------------------|-------------------------------------------------|
+| what is clustered | angles as numbers, by k-means             | their cosine and sine, by k-means               |
+| classifier        | sparse LDA, 30 poselets a direction       | logistic regression with small weights          |
+| it is shown       | the poselets' answers near the torso      | the same, and where in the picture the torso is |
+| a unary gets      | the Gaussian of the likeliest cluster     | the mixture of all clusters                     |
+| its weight        | 0.05 in the log domain                    | for each part, on people who taught nothing     |
+| a spring is       | one of 12, by the angle it turned         | the mean and variance of a mixture of 8, by the |
+|                   |                                           | angle and by where on the parent the child is   |
+| the torso         | from a first pass of the plain model      | the same                                        |
 """
 
 from __future__ import annotations
@@ -118,11 +120,11 @@ class ConditionedPictorialStructures(PictorialStructures):
         return torch.cat([self.poselets(images, roots), roots / size], dim=1)
 
     def condition(self, plain: Beliefs, told: Predictions, families: Collection[str] = FAMILIES) -> Beliefs:
-        """The beliefs with the factors that were predicted; springs are those of the likeliest class."""
+        """The beliefs with the factors and the springs that were predicted, those of some families only if so asked."""
         for family in families:
             if family not in FAMILIES:
                 raise unknown_name("family of predictions", family, FAMILIES)
-        unaries, springs = plain
+        unaries, springs, seen = plain
         grid = self.grid(*(self.stride * side for side in unaries.shape[-2:]))
         if "rotation" in families:
             factor = self.weights[0][:, None] * self.rotation_factor(told.rotation, grid)
@@ -132,15 +134,14 @@ class ConditionedPictorialStructures(PictorialStructures):
             unaries = unaries + factor[:, :, None, None]
         if "spring" in families:
             springs = self.expected_springs(told.spring.exp())
-        return Beliefs(unaries, springs)
+        return Beliefs(unaries, springs, seen)
 
     def rotation_factor(self, told: Tensor, grid: Grid) -> Tensor:
         """log p(rotation | poselets) (B, P, R): a mixture of von Mises densities, up to a constant."""
         angle = torch.arange(grid.rotations, device=told.device) * (2 * math.pi / grid.rotations)
         kappa = self.turn_kappa[..., None]
-        density = (
-            kappa * (torch.cos(angle - self.turn_mean[..., None]) - 1) - torch.special.i0e(kappa).log()
-        )  # (P, C, R)
+        density = kappa * (torch.cos(angle - self.turn_mean[..., None]) - 1)  # (P, C, R)
+        density = density - torch.special.i0e(kappa).log()
         return (told[..., None] + density).logsumexp(2)
 
     def position_factor(self, told: Tensor, roots: Tensor, grid: Grid) -> Tensor:

@@ -165,7 +165,13 @@ def fit_classes(
     count, kinds = len(model.parts), model.turn_mean.shape[1]
     found = Classes(*(torch.full((len(people), count), -1) for _ in FAMILIES))
     for part in range(count):
-        known = states.known[:, part]
+        known, parent = states.known[:, part], model.parts.parents[part]
+        both = known if parent < 0 else known & states.known[:, parent]
+        if int(both.sum()) < FEWEST:
+            raise CourseError(
+                f"part '{model.parts.names[part]}' is labelled on {int(both.sum())} of the {len(people)} people who "
+                "teach the predictions; too few to cluster"
+            )
         angle, place = states.angle[known, part], states.centre[known, part] - roots[known]
         turn = clusters(_direction(angle), kinds, seed)
         found.rotation[known, part] = turn
@@ -173,8 +179,7 @@ def fit_classes(
         found.position[known, part] = where
         for kind in range(kinds):
             _learn_kind(model, part, kind, angle[turn == kind], place[where == kind])
-        if (parent := model.parts.parents[part]) >= 0:
-            both = known & states.known[:, parent]
+        if parent >= 0:
             found.spring[both, part] = _learn_types(model, states, part, parent, both, seed)
     return found
 

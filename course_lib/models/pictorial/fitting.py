@@ -36,9 +36,13 @@ def fit(model: PictorialStructures, people: Batch, seed: int = 0) -> PictorialSt
         raise CourseError(f"the model looks at crops of {model.input_size}, but the people come in {people.size}")
     people = observed(people)
     parts = body.states(people.joints, people.visible, model.parts)
-    _check_known(parts.known, model.parts)
-    generator = torch.Generator().manual_seed(seed)
     judges = min(SHARPENING, len(people) // 4)  # who taught the templates would trust them too much
+    if not judges:
+        raise CourseError(f"a body is learned from at least 4 people; got {len(people)}")
+    sides = parts.centre.new_tensor([model.input_size[1], model.input_size[0]])
+    inside = ((parts.centre >= 0) & (parts.centre < sides)).all(-1)
+    _check_known((parts.known & inside)[judges:], model.parts)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         fit_sizes(model, parts)
         fit_springs(model, parts)
@@ -69,7 +73,8 @@ def _check_known(known: Tensor, parts: body.Parts) -> None:
     for name, column in zip(parts.names, known.T, strict=True):
         if int(column.sum()) < 2:
             raise CourseError(
-                f"part '{name}' is labelled on {int(column.sum())} people; it cannot be learned from them"
+                f"part '{name}' is labelled inside the picture on {int(column.sum())} of the {len(known)} people who "
+                "teach the templates; it cannot be learned from them"
             )
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 BLUR = 1.0  # standard deviation of a round cell, in cells of the feature map
 AROUND = 4.0  # of the neighbourhood whose energy a cell is divided by
+LEAST = 1e-6  # gradient: less is what rounding leaves in a flat picture that was shrunk
 FLOOR = 0.02  # energy that counts as none: mean gradient of a flat wall with noise, for grey values in [0, 1]
 
 
@@ -34,6 +35,7 @@ def features(images: Tensor, bins: int, stride: int) -> Tensor:
     channel = (dx.square() + dy.square()).argmax(1, keepdim=True)
     dx, dy = dx.gather(1, channel), dy.gather(1, channel)  # (B, 1, H, W)
     strength = (dx.square() + dy.square()).sqrt() / 2
+    strength = strength * (strength > LEAST)
     place = torch.atan2(dy, dx).remainder(math.pi) * (bins / math.pi)  # in [0, bins)
     away = (place - torch.arange(bins, device=images.device)[:, None, None]).abs()
     votes = strength * (1 - torch.minimum(away, bins - away)).clamp(min=0)  # (B, bins, H, W)

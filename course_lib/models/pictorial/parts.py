@@ -17,6 +17,7 @@ from torch import Tensor
 from course_lib.errors import CourseError
 from course_lib.skeletons import Skeleton
 
+TRUNK = {"shoulder": ("shoulder", "elbow", "wrist"), "hip": ("hip", "knee", "ankle")}  # and what hangs on its ends
 KAPPA = (0.05, 200.0)  # between knowing nothing of an angle and knowing it to 4 degrees
 
 
@@ -72,7 +73,7 @@ def states(joints: Tensor, visible: Tensor, parts: Parts) -> States:
     labelled = torch.stack([(visible[:, [*a, *b]] > 0).all(1) for a, b in parts.ends], dim=1)
     along = second - first
     length = along.norm(dim=-1)
-    known = labelled & (length > 0) & joints.isfinite().all(-1).all(-1, keepdim=True)
+    known = labelled & (length > 0) & length.isfinite()
     return States((first + second) / 2, torch.atan2(along[..., 1], along[..., 0]), length, known)
 
 
@@ -81,16 +82,18 @@ def as_observed(joints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[Te
 
     Gradients cannot tell a chest from a back, and a person's own right arm is then on either side. So the classical
     systems learned, and were scored, "observer-centric": right is what would be right if the person faced us. Arms are
-    exchanged by the order of the shoulders, legs by that of the hips, seen along the trunk.
+    exchanged by the order of the shoulders, legs by that of the hips, seen along the trunk; where one of the four is
+    not labelled, sides stay as they are.
     """
-    if not all(f"{side}_{joint}" in skeleton.joints for side in ("left", "right") for joint in ("shoulder", "hip")):
+    if not all(f"{side}_{joint}" in skeleton.joints for side in ("left", "right") for joint in TRUNK):
         return joints, visible
     at = {name: joints[:, k] for k, name in enumerate(skeleton.joints)}
     up = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
-    order = torch.arange(len(skeleton)).repeat(len(joints), 1)
-    for pair, words in (("shoulder", ("shoulder", "elbow", "wrist")), ("hip", ("hip", "knee", "ankle"))):
+    told = torch.stack([visible[:, skeleton.index(f"{side}_{end}")] > 0 for side in ("left", "right") for end in TRUNK])
+    order = torch.arange(len(skeleton), device=joints.device).repeat(len(joints), 1)
+    for pair, words in TRUNK.items():
         across = at[f"left_{pair}"] - at[f"right_{pair}"]
-        behind = up[:, 0] * across[:, 1] - up[:, 1] * across[:, 0] < 0
+        behind = (up[:, 0] * across[:, 1] - up[:, 1] * across[:, 0] < 0) & told.all(0)
         for k, name in enumerate(skeleton.joints):
             if name.split("_")[-1] in words:
                 order[behind, k] = skeleton.swaps[k]

@@ -47,6 +47,7 @@ class Beliefs(NamedTuple):
 
     unaries: Tensor  # (B, P, S, R, H, W) log scores of every state
     springs: Joints  # tensors (P, ...), or (B, P, ...) where every picture has its own
+    seen: Tensor  # (B,) bool: whether the templates see anything at all
 
 
 class PictorialStructures(PoseModel):
@@ -125,7 +126,9 @@ class PictorialStructures(PoseModel):
         """What follows from the templates' responses (B, P, S, R, h, w): each as sharp as it deserves to be."""
         prior = torch.zeros_like(responses[:1])
         prior[:, self.parts.parents.index(-1)] = self.root_prior(grid)
-        return Beliefs(self.log_sharpness.exp()[:, None, None, None, None] * responses + prior, self.springs)
+        low, high = responses.detach().flatten(1).aminmax(dim=1)
+        sharp = self.log_sharpness.exp()[:, None, None, None, None]
+        return Beliefs(sharp * responses + prior, self.springs, low < high)
 
     def responses(self, images: Tensor, grid: Grid) -> Tensor:
         """How well every template fits in every state: (B, P, S, R, h, w). A larger part is a smaller picture."""
@@ -203,10 +206,7 @@ class PictorialStructures(PoseModel):
             raise CourseError(f"a pose is read out by 'marginal' or 'map'; got '{method}'")
         where = F.avg_pool2d(marginals.sum((2, 3)), 3, stride=1, padding=1) * 9  # probability within a cell
         near = where.flatten(2).gather(2, (at[..., 2] * grid.size[1] + at[..., 3])[..., None])[..., 0]
-        seen = (
-            outputs.unaries[:, 1:].flatten(2).std(-1).amax(1) > 0 if len(self.parts) > 1 else near.new_ones(len(near))
-        )
-        scores = (near * seen[:, None]).clamp(0, 1) @ self.owned.T.to(near.dtype)
+        scores = (near * outputs.seen[:, None]).clamp(0, 1) @ self.owned.T.to(near.dtype)
         joints = self.joints_of(at, grid)
         return [
             [Pose(one.float().cpu(), score.float().cpu(), self.skeleton, float(score.mean()))]
