@@ -21,7 +21,7 @@ def test_the_rows_are_the_headers_of_the_weights_that_ship():
         assert row["photo PCK@0.2"] == header["scores"]["lspet-val"]["pck@0.2"]
         learned = sum(weight.numel() for weight in models.create(system.weights).parameters())
         assert row["parameters, M"] == pytest.approx(learned / 1e6)
-        assert 0.01 < row["multiply-adds, G"] < 2 and row["pictures, thousand"] > 1
+        assert 0.01 < row["multiply-adds, G"] < 3 and row["pictures, thousand"] > 1
     assert len(show.table(rows, columns=line.COLUMNS).rows) == 1 + len(line.SYSTEMS)
 
 
