@@ -9,6 +9,7 @@ from course_lib.pose import Batch
 from course_lib.skeletons import LSP, Skeleton
 
 SIZE = (64, 48)
+SMALL = {"input_size": SIZE, "stride": 4, "rotations": 8, "scales": (1.0,)}  # options of a model of such people
 # stick -> brightness, half width in pixels, pixels from one stripe to the next, all of their own
 LOOKS = (
     (0.9, 4.0, 100.0),

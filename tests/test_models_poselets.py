@@ -7,7 +7,7 @@ import math
 import drawn_people as drawn
 import pytest
 import torch
-from drawn_people import SIZE, WAVING, generator, waving
+from drawn_people import SIZE, SMALL, WAVING, generator, waving
 from torch import Tensor
 
 from course_lib import skeletons
@@ -20,7 +20,6 @@ from course_lib.models.pictorial.springs import Grid, Joints
 from course_lib.models.pictorial.structures import PictorialStructures
 from course_lib.pose import Batch
 
-SMALL = {"input_size": SIZE, "stride": 4, "rotations": 8, "scales": (1.0,)}
 ARMS = (WAVING.index("right_hand"), WAVING.index("left_hand"))
 
 

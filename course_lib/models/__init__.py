@@ -27,8 +27,8 @@ _BUILDERS = {
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
     "ief": "course_lib.models.ief:ief",
     "ief_course": "course_lib.models.ief:ief_course",
-    "pictorial_structures": "course_lib.models.pictorial.structures:pictorial_structures",
-    "poselet_conditioned": "course_lib.models.pictorial.conditioned:poselet_conditioned",
+    "pictorial_structures": "course_lib.models.pictorial.structures:PictorialStructures",
+    "poselet_conditioned": "course_lib.models.pictorial.conditioned:ConditionedPictorialStructures",
     "tompson": "course_lib.models.tompson:tompson",
     "tompson_course": "course_lib.models.tompson:tompson_course",
 }

@@ -184,16 +184,3 @@ class ConditionedPictorialStructures(PictorialStructures):
             stretch=mean(types.stretch),
             stretch_spread=(mean(types.stretch_spread.square()) + variance(types.stretch)).sqrt(),
         )
-
-
-def poselet_conditioned(
-    skeleton: str | Skeleton = "lsp",
-    input_size: tuple[int, int] = (128, 128),
-    stride: int = 4,
-    rotations: int = 16,
-    scales: tuple[float, ...] = (0.65, 1.0, 1.5),
-    poselets: int = 16,
-    classes: int = 8,
-) -> ConditionedPictorialStructures:
-    """The same body with poselets, to be fitted after it (`python -m course_lib fit poselet_conditioned`)."""
-    return ConditionedPictorialStructures(skeleton, input_size, stride, rotations, scales, poselets, classes)

@@ -227,14 +227,3 @@ def most_probable(marginals: Tensor) -> Tensor:
     """The state (B, P, 4) of the highest marginal (B, P, S, R, H, W) of every part."""
     best = marginals.flatten(2).argmax(-1)
     return torch.stack(torch.unravel_index(best, marginals.shape[2:]), dim=-1)
-
-
-def pictorial_structures(
-    skeleton: str | Skeleton = "lsp",
-    input_size: tuple[int, int] = (128, 128),
-    stride: int = 4,
-    rotations: int = 16,
-    scales: tuple[float, ...] = (0.65, 1.0, 1.5),
-) -> PictorialStructures:
-    """A body of parts and springs, to be fitted (`python -m course_lib fit pictorial_structures`)."""
-    return PictorialStructures(skeleton, input_size, stride, rotations, scales)
