@@ -65,15 +65,19 @@ def save(path: str | Path, model: nn.Module, header: dict[str, Any], limit: int 
     return _write(Path(path), tensors, {"code": code_version(), **header}, limit)
 
 
-def load_into(path: str | Path, model: nn.Module) -> dict[str, Any]:
+def load_into(path: str | Path, model: nn.Module, part: str = "") -> dict[str, Any]:
     """Puts a checkpoint's weights into a model that was built with the same options; returns the header.
 
-    A file that is missing, cut short, tampered with, or of another skeleton, model or shape is refused in one sentence,
-    and the model is then left as it was.
+    With `part` the model is one module of the checkpoint's, such as its "trunk". A file that is missing, cut short,
+    tampered with, or of another skeleton, model or shape is refused in one sentence, and the model is then left as it
+    was.
     """
     path = Path(path)
     header, tensors = _read(path)
     _check_identity(path, header, model)
+    if part:
+        start = f"{part}."
+        tensors = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     own = model.state_dict()
     if missing := sorted(own.keys() - tensors.keys()):
         raise CourseError(f"{path} lacks {_some(missing)}, which the model has; was it built with other options?")

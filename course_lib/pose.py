@@ -6,7 +6,9 @@ y down, the picture's top left *corner* is (0, 0).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -63,8 +65,42 @@ class Scene:
         return self.image.shape[-2], self.image.shape[-1]
 
 
+class _Pictures:
+    """What `Batch` and `Crowd` share: a picture is a row of every tensor they have."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device | str, **options) -> Self:
+        """The same pictures on another device."""
+        return self._each(lambda tensor: tensor.to(device, **options))
+
+    def pin_memory(self) -> Self:
+        """The same pictures where a GPU can fetch them by itself; DataLoader asks for this."""
+        return self._each(Tensor.pin_memory)
+
+    def __getitem__(self, which: slice | Tensor) -> Self:
+        return self._each(lambda tensor: tensor[which])
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: function(value) for name, value in vars(self).items() if name != "skeleton"})
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Several of them as one."""
+        if not parts:
+            raise CourseError("there are no batches to put together")
+        names = [name for name in vars(parts[0]) if name != "skeleton"]
+        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
 @dataclass
-class Batch:
+class Batch(_Pictures):
     """B crops with one person each, the form in which single-person networks are trained."""
 
     images: Tensor  # (B, 3, H, W) float in [0, 1]
@@ -81,32 +117,39 @@ class Batch:
                 f"visible (B, {joints}); got {shapes[0]}, {shapes[1]}, {shapes[2]}"
             )
 
-    def __len__(self) -> int:
-        return len(self.images)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the crops."""
-        return self.images.shape[-2], self.images.shape[-1]
+@dataclass
+class Crowd(_Pictures):
+    """B pictures with any number of people, the form in which networks that look at everybody at once are trained.
 
-    def to(self, device: torch.device | str, **options) -> Batch:
-        """The same batch on another device."""
-        return self._each(lambda tensor: tensor.to(device, **options))
+    All pictures have room for N people; a place where nobody is has no labelled joint.
+    """
 
-    def pin_memory(self) -> Batch:
-        """The same batch where a GPU can fetch it by itself; DataLoader asks for this."""
-        return self._each(Tensor.pin_memory)
+    images: Tensor  # (B, 3, H, W) float in [0, 1]
+    joints: Tensor  # (B, N, K, 2) in the pictures' pixels
+    visible: Tensor  # (B, N, K) 0, 1, 2
+    labelled: Tensor  # (B, H, W) 1 where all who are there are labelled, 0 where somebody is whom nobody labelled
+    skeleton: Skeleton
 
-    def __getitem__(self, which: slice | Tensor) -> Batch:
-        return self._each(lambda tensor: tensor[which])
+    def __post_init__(self) -> None:
+        shapes = [tuple(part.shape) for part in (self.images, self.joints, self.visible, self.labelled)]
+        count, joints = len(self.images), len(self.skeleton)
+        people = self.joints.shape[1] if self.joints.ndim == 4 else -1
+        right = [(count, people, joints, 2), (count, people, joints), (count, *shapes[0][2:])]
+        if self.images.ndim != 4 or shapes[1:] != right:
+            raise CourseError(
+                f"a crowd of skeleton '{self.skeleton.name}' needs images (B, 3, H, W), joints (B, N, {joints}, 2), "
+                f"visible (B, N, {joints}) and labelled (B, H, W); got " + ", ".join(map(str, shapes))
+            )
 
-    def _each(self, function) -> Batch:
-        return Batch(function(self.images), function(self.joints), function(self.visible), self.skeleton)
+    @classmethod
+    def cat(cls, parts: Sequence[Crowd]) -> Crowd:
+        """Several crowds as one, with room for the largest."""
+        most = max((part.joints.shape[1] for part in parts), default=0)
+        return super().cat([part.with_room(most) for part in parts])
 
-    @staticmethod
-    def cat(batches: list[Batch]) -> Batch:
-        """Several batches as one."""
-        if not batches:
-            raise CourseError("there are no batches to put together")
-        parts = [torch.cat([getattr(b, name) for b in batches]) for name in ("images", "joints", "visible")]
-        return Batch(*parts, batches[0].skeleton)
+    def with_room(self, people: int) -> Crowd:
+        """The same pictures with room for so many people, or for all that are there if these are more."""
+        more = max(0, people - self.joints.shape[1])
+        joints = torch.nn.functional.pad(self.joints, (0, 0, 0, 0, 0, more))
+        return replace(self, joints=joints, visible=torch.nn.functional.pad(self.visible, (0, 0, 0, more)))

@@ -27,6 +27,8 @@ _BUILDERS = {
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
     "ief": "course_lib.models.ief:ief",
     "ief_course": "course_lib.models.ief:ief_course",
+    "paf": "course_lib.models.paf:paf",
+    "paf_course": "course_lib.models.paf:paf_course",
     "pictorial_structures": "course_lib.models.pictorial.structures:PictorialStructures",
     "poselet_conditioned": "course_lib.models.pictorial.conditioned:ConditionedPictorialStructures",
     "tompson": "course_lib.models.tompson:tompson",

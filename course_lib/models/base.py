@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from course_lib import geometry, losses
+from course_lib import checkpoints, geometry, losses
 from course_lib.errors import CourseError
 from course_lib.images import to_tensor
-from course_lib.pose import Batch, Pose
+from course_lib.pose import Batch, Crowd, Pose
 from course_lib.skeletons import Skeleton, get
 from course_lib.targets import heatmaps
 
@@ -32,6 +33,7 @@ CROPS_AT_ONCE = 32  # bounds the memory of estimate, not what it answers
 class PoseModel(nn.Module):
     """A network that answers with poses. `input_size` is (height, width), `stride` input pixels per output cell."""
 
+    many: bool = False  # whether it looks for everybody in the picture, and is trained on crowds
     name: str = ""  # what `models.create` was asked for, and the options it was given; checkpoints store both
     options: dict[str, Any]
 
@@ -46,13 +48,18 @@ class PoseModel(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> the raw answer."""
         raise NotImplementedError
 
-    def loss(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: Any, batch: Batch | Crowd) -> dict[str, Tensor]:
         """Named terms, their sum under "total"."""
         raise NotImplementedError
 
     def decode(self, outputs: Any) -> list[list[Pose]]:
         """The poses of every image, in its pixels."""
         raise NotImplementedError
+
+    def begin_from(self, file: str | Path) -> dict[str, Any]:
+        """Takes a checkpoint's weights as its first ones; returns the file's header. Who is built on another network
+        may take that one's."""
+        return checkpoints.load_into(file, self)
 
     def look(self, crops: Tensor, pictures: Sequence[Tensor], matrices: Tensor) -> Any:
         """The raw answer to crops (N, 3, H, W), which the maps `matrices` (N, 2, 3) cut out of N `pictures` (3, h, w).

@@ -20,11 +20,14 @@ still knows where every joint is; several such hourglasses in a row let each cor
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib import checkpoints
 from course_lib.errors import CourseError
 from course_lib.models.base import HeatmapModel
 from course_lib.pose import Batch
@@ -130,6 +133,10 @@ class StackedHourglass(HeatmapModel):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.looked_into(images)[0]
+
+    def looked_into(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps of all hourglasses, and the features (B, width, h, w) that the last of them were read from."""
         _check_divisible(images, self.stride * 2**self.depth, f"{type(self).__name__}")
         x = self.stem(images)  # (B, width, H / stride, W / stride)
         maps = []
@@ -140,7 +147,7 @@ class StackedHourglass(HeatmapModel):
                 x = x + self.merge_features[i](features)
                 if self.merge_maps is not None:
                     x = x + self.merge_maps[i](maps[i])
-        return torch.stack(maps)
+        return torch.stack(maps), features
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Every supervised stack's error, 1 being an all-zero answer, and their sum."""
@@ -148,6 +155,28 @@ class StackedHourglass(HeatmapModel):
         stages = self.stage_losses(outputs[first:], batch)
         terms = {f"stack_{first + i + 1}": term for i, term in enumerate(stages)}
         return {**terms, "total": sum(stages)}
+
+
+class HourglassTrunk(nn.Module):
+    """A stacked hourglass for other networks to build on: what its last hourglass sees beside the maps it believes in.
+
+    So a network for many people begins where one for a single person has arrived: see `begin_from`.
+    """
+
+    def __init__(self, network: StackedHourglass) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = network.predict[-1].in_channels + len(network.skeleton)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) -> (B, channels, H / stride, W / stride)."""
+        maps, features = self.network.looked_into(images)
+        return torch.cat([features, maps[-1]], dim=1)
+
+    def begin_from(self, file: str | Path) -> dict[str, Any]:
+        """Takes the weights of a stacked hourglass, or of the trunk of another network; returns the file's header."""
+        single = checkpoints.read_header(file)["model"].startswith("hourglass")
+        return checkpoints.load_into(file, self.network, part="" if single else "trunk.network")
 
 
 def _check_divisible(x: Tensor, multiple: int, who: str) -> None:

@@ -31,20 +31,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib import geometry
+from course_lib import checkpoints, geometry
 from course_lib.errors import CourseError, unknown_name
 from course_lib.models.base import PoseModel
-from course_lib.pose import Pose
+from course_lib.models.hourglass import HourglassTrunk, hourglass_course
+from course_lib.pose import Crowd, Pose
 from course_lib.skeletons import Skeleton
 from course_lib.targets import fields as limb_fields
 from course_lib.targets import grouping
 
+BACKBONES = ("vgg", "hourglass")
+STEM_STRIDE = 4  # of the hourglass
 VGG19 = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512))  # its first ten layers; a pool between two groups
 ARRANGEMENTS = ("together", "fields_first")
 
@@ -122,7 +126,8 @@ class PartAffinityFields(PoseModel):
 
     stages: T.  arrangement: "together", as in 2017, or "fields_first", as in 2018, where the first `field_stages` are
         of fields and the others of maps.
-    groups: channels of the trunk's 3x3 layers; between two groups the maps are halved, so the stride is
+    backbone: "vgg", the papers' trunk, or "hourglass", that of lesson 06, whose weights it can begin from.
+    groups: channels of "vgg"'s 3x3 layers; between two groups the maps are halved, so the stride is
         2^(len(groups) - 1).  feature_channels: of the two 3x3 after them.
     width: channels of a stage's wide layers.  hidden: of the 1x1 in a first stage ("together"), or in every other
         stage ("fields_first", whose two first stages are 3/4 as wide and have half as many).
@@ -130,12 +135,15 @@ class PartAffinityFields(PoseModel):
     sigma, limb_width, beyond: of the targets, in cells: the bells, and a limb's reach to each side and past its ends.
     """
 
+    many = True
+
     def __init__(
         self,
         skeleton: str | Skeleton = "body18",
         stages: int = 6,
         arrangement: str = "together",
         field_stages: int = 4,
+        backbone: str = "vgg",
         groups: Sequence[Sequence[int]] = VGG19,
         feature_channels: tuple[int, int] = (256, 128),
         width: int = 128,
@@ -150,6 +158,8 @@ class PartAffinityFields(PoseModel):
     ) -> None:
         if arrangement not in ARRANGEMENTS:
             raise unknown_name("arrangement", arrangement, ARRANGEMENTS)
+        if backbone not in BACKBONES:
+            raise unknown_name("backbone", backbone, BACKBONES)
         groups = tuple(tuple(group) for group in groups)
         widths = (*(channels for group in groups for channels in group), *feature_channels, width // 4, hidden // 2)
         if stages < 1 or not groups or not all(groups) or min(widths) < 1 or kernel < 1 or kernel % 2 == 0:
@@ -162,14 +172,20 @@ class PartAffinityFields(PoseModel):
             raise CourseError(
                 f"of {stages} stages at least one must be of fields and one of maps; got field_stages={field_stages}"
             )
-        super().__init__(skeleton, input_size, 2 ** (len(groups) - 1))
+        super().__init__(skeleton, input_size, 2 ** (len(groups) - 1) if backbone == "vgg" else STEM_STRIDE)
         if not self.skeleton.limbs:
             raise CourseError(f"skeleton '{self.skeleton.name}' has no limbs, so nothing can say whose a joint is")
         self.arrangement, self.sigma = arrangement, float(sigma)
         self.limb_width, self.beyond = float(limb_width), float(beyond)
         style = {"norm": norm, "prelu": prelu}
-        self.trunk = trunk(groups, feature_channels, **style)
-        features, fields, maps = feature_channels[-1], 2 * len(self.skeleton.limbs), len(self.skeleton) + 1
+        if backbone == "vgg":
+            self.trunk, features = trunk(groups, feature_channels, **style), feature_channels[-1]
+        else:
+            self.trunk = HourglassTrunk(
+                hourglass_course(skeleton=skeleton, stem_stride=STEM_STRIDE, input_size=input_size)
+            )
+            features = self.trunk.channels
+        fields, maps = 2 * len(self.skeleton.limbs), len(self.skeleton) + 1
         if arrangement == "together":
             head = partial(plain, width=width, hidden=hidden, kernel=kernel, **style)
             heard = [features + (t > 0) * (fields + maps) for t in range(stages)]
@@ -184,7 +200,8 @@ class PartAffinityFields(PoseModel):
         self._start()
 
     def _start(self) -> None:
-        for module in self.modules():
+        own = [self.field_heads, self.map_heads, *([] if isinstance(self.trunk, HourglassTrunk) else [self.trunk])]
+        for module in (module for part in own for module in part.modules()):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
@@ -193,16 +210,25 @@ class PartAffinityFields(PoseModel):
         for head in self.map_heads:
             nn.init.ones_(head[-1].bias[-1:])
 
+    def begin_from(self, file: str | Path) -> dict[str, Any]:
+        """Takes a checkpoint of its own, or an hourglass's for its trunk, and leaves the stages as they are."""
+        if not isinstance(self.trunk, HourglassTrunk) or checkpoints.read_header(file)["model"] == self.name:
+            return super().begin_from(file)
+        return self.trunk.begin_from(file)
+
     # --- the network ---
 
     def forward(self, images: Tensor) -> Answer:
         """images (B, 3, H, W) in [0, 1]."""
-        height, width = images.shape[-2:]
-        if height % self.stride or width % self.stride or not height or not width:
-            raise CourseError(
-                f"{type(self).__name__} needs height and width divisible by {self.stride}; got {height} x {width}"
-            )
-        features = self.trunk(images - 0.5)  # (B, F, h, w)
+        if isinstance(self.trunk, HourglassTrunk):
+            features = self.trunk(images)  # (B, F, h, w)
+        else:
+            height, width = images.shape[-2:]
+            if height % self.stride or width % self.stride or not height or not width:
+                raise CourseError(
+                    f"{type(self).__name__} needs height and width divisible by {self.stride}; got {height} x {width}"
+                )
+            features = self.trunk(images - 0.5)
         fields, maps = [], []
         if self.arrangement == "together":
             heard = features
@@ -218,6 +244,11 @@ class PartAffinityFields(PoseModel):
         return Answer(torch.stack(maps), torch.stack(fields))
 
     # --- how it is asked ---
+
+    def loss(self, outputs: Answer, batch: Crowd) -> dict[str, Tensor]:
+        """Every stage's error, and their sum under "total"."""
+        weight = F.avg_pool2d(batch.labelled[:, None], self.stride)[:, 0]
+        return compare(outputs, self.targets(batch.joints, batch.visible, batch.size, weight))
 
     def targets(self, joints: Tensor, visible: Tensor, size: tuple[int, int], weight: Tensor | None = None) -> Targets:
         """For people joints (B, N, K, 2) in pixels, visible (B, N, K), who is missing unlabelled; pictures of `size`.
@@ -262,7 +293,7 @@ class PartAffinityFields(PoseModel):
         return Answer((outputs.maps + maps) / 2, (outputs.fields + fields) / 2)
 
 
-def loss(outputs: Answer, targets: Targets) -> dict[str, Tensor]:
+def compare(outputs: Answer, targets: Targets) -> dict[str, Tensor]:
     """f of every stage of maps and of fields, and their sum under "total".
 
     The paper's sums over cells are means over cells and pictures here, so that a learning rate does not hang on the
@@ -284,19 +315,19 @@ def loss(outputs: Answer, targets: Targets) -> dict[str, Tensor]:
 
 
 paf = PartAffinityFields
-# What made the second paper's network cheaper makes a small one good as well. Its people are small, so cells have 4
-# pixels, and the limbs of a face, still shorter than a cell, reach past their ends: else many would not be drawn.
+# Where VGG began from ImageNet, it begins from a network that knows one person, and that has seen the whole picture
+# before the first stage: 3x3 will do. Its people are small, so cells have 4 pixels, and limbs reach past their ends:
+# else one that is shorter than a cell would not be drawn.
 paf_course = partial(
     PartAffinityFields,
-    stages=4,
-    arrangement="fields_first",
-    field_stages=3,
-    groups=((24, 24), (48, 48), (96, 96)),
-    feature_channels=(96, 64),
+    skeleton="lsp",
+    stages=3,
+    backbone="hourglass",
     width=32,
-    hidden=96,
+    hidden=64,
+    kernel=3,
     norm=True,
-    input_size=(144, 192),
+    input_size=(192, 256),
     sigma=1.0,
     beyond=1.0,
 )

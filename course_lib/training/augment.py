@@ -14,14 +14,14 @@ that small changes are commoner than large ones.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from course_lib import geometry
 from course_lib.errors import CourseError
-from course_lib.pose import HIDDEN, UNLABELLED, Batch
+from course_lib.pose import HIDDEN, UNLABELLED, Batch, Crowd
 from course_lib.skeletons import Skeleton
 
 LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
@@ -62,13 +62,13 @@ NONE = Augment(**{field.name: 0 for field in fields(Augment)})
 
 
 def augment(
-    batch: Batch,
+    batch: Batch | Crowd,
     generator: torch.Generator,
     settings: Augment | None = None,
     size: tuple[int, int] | None = None,
     zoom: float = 1.0,
-) -> Batch:
-    """A changed copy of a batch: images (B, 3, H, W), joints (B, K, 2) and visible (B, K) change together.
+) -> Batch | Crowd:
+    """A changed copy of a batch: images (B, 3, H, W), joints (B, ..., K, 2) and visible (B, ..., K) change together.
 
     The copy is of `size` (height, width), by default the batch's own, and shows the middle of the batch's crops `zoom`
     times as large as would fit: crops wider than what the network sees let a person be turned without black corners.
@@ -86,7 +86,7 @@ def augment(
     if settings.noise:
         strength = draw.uniform(1, 1, 1) * settings.noise
         images = (images + strength * draw.normal_like(images)).clamp(0, 1)
-    return Batch(images, batch.joints, visible, batch.skeleton)
+    return replace(batch, images=images, visible=visible)
 
 
 class _Draw:
@@ -134,18 +134,28 @@ def _move(batch: Batch, draw: _Draw, settings: Augment, size: tuple[int, int], z
     matrix = torch.where(flip[:, None, None], mirrored, matrix)
     largest = fit * zoom * (1 + settings.scale) * (HALF_BODY_ZOOM if settings.half_body else 1)
     images = geometry.warp(batch.images, matrix, size, largest=largest).clamp(0, 1)
-    joints = geometry.apply(matrix, batch.joints)
-    swaps = list(batch.skeleton.swaps)
-    joints = torch.where(flip[:, None, None], joints[:, swaps], joints)
-    visible = torch.where(flip[:, None], batch.visible[:, swaps], batch.visible)
+    joints = geometry.apply(matrix, batch.joints.flatten(1, -2)).view(batch.joints.shape)  # people and joints alike
+    swaps, visible = list(batch.skeleton.swaps), batch.visible
+    joints = torch.where(_rows(flip, joints), joints[..., swaps, :], joints)
+    visible = torch.where(_rows(flip, visible), visible[..., swaps], visible)
     inside = ((joints >= 0) & (joints < after)).all(-1)
-    return Batch(images, joints, visible.masked_fill(~inside, UNLABELLED), batch.skeleton)
+    changed = {"images": images, "joints": joints, "visible": visible.masked_fill(~inside, UNLABELLED)}
+    if isinstance(batch, Crowd):  # what lies beyond the picture is black, and there is truly nobody
+        changed["labelled"] = geometry.warp(batch.labelled[:, None], matrix, size, 1.0, largest)[:, 0]
+    return replace(batch, **changed)
+
+
+def _rows(values: Tensor, like: Tensor) -> Tensor:
+    """One value for every picture (B,), or one pair (B, 2), to be compared with a tensor (B, ...)."""
+    return values.view(len(values), *[1] * (like.ndim - values.ndim), *values.shape[1:])
 
 
 def _half_body(
     batch: Batch, draw: _Draw, chance: float, centre: Tensor, scale: Tensor, zoom: float
 ) -> tuple[Tensor, Tensor]:
     """Centre and scale that make the upper or lower half fill the crop, for some of those that show enough joints."""
+    if isinstance(batch, Crowd):
+        raise CourseError("half a body can be shown of one person only; for crowds set half_body to 0")
     height, width = batch.size
     lower = lower_body(batch.skeleton).to(draw.device)
     wanted = torch.where(draw.chance(0.5)[:, None], lower, ~lower)  # (B, K)
@@ -197,6 +207,7 @@ def _patches(images: Tensor, batch: Batch, draw: _Draw, settings: Augment) -> tu
         plain = draw.chance(0.5, 1, 1, 1)
         filling = torch.where(plain, draw.uniform(3, 1, 1), others)
         images = torch.where(covered, filling, images)
-        under = ((batch.joints >= low[:, None]) & (batch.joints < high[:, None])).all(-1) & there[:, None]
+        joints = batch.joints
+        under = ((joints >= _rows(low, joints)) & (joints < _rows(high, joints))).all(-1) & _rows(there, visible)
         visible = torch.where(under & (visible > HIDDEN), HIDDEN, visible)
     return images, visible

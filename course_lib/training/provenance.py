@@ -80,9 +80,10 @@ def weights_file(out: Path, name: str) -> Path:
 def furthest(recipe: Recipe, out: Path, name: str, notes: list[str]) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint called `name` with the most images behind it, of those in `out` and shipped, and its header.
 
-    Asked for its own name, a recipe counts only what was trained on its own data; for another's, what fits its network.
+    Asked for its own name, a recipe counts only what was trained on its own data; for another's, what fits its network,
+    or the weights of another network that its own is built on.
     """
-    fits = same_training if name == recipe.name else same_network
+    fits = same_training if name == recipe.name else _can_begin
     found = []
     for file in dict.fromkeys((weights_file(out, Path(name).stem), start_file(name))):
         if not file.exists():
@@ -95,6 +96,10 @@ def furthest(recipe: Recipe, out: Path, name: str, notes: list[str]) -> tuple[Pa
         if fits(header, recipe):
             found.append((file, header))
     return max(found, key=lambda one: images_in_all(one[1]), default=None)
+
+
+def _can_begin(header: Mapping[str, Any], recipe: Recipe) -> bool:
+    return header["model"] != recipe.model or same_network(header, recipe)
 
 
 def _start(header: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -73,12 +73,15 @@ EASY = {
 
 # The rendered sources of data, and how they differ from the benchmark's world. In the hard world a network that answers
 # with numbers stays with the mean pose for long; some easy pictures among the others show it the way out.
-WORLDS: dict[str, dict[str, Any]] = {"synthetic": {}, "easy": EASY}
+# A crowd is a whole picture of people instead of a crop around one.
+WORLDS: dict[str, dict[str, Any]] = {"synthetic": {}, "easy": EASY, "crowd": {"people": (1, 12)}}
 
 # The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
 RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
 # Of an easy world's pictures a pool is enough, if they are moved a little each time.
 EASILY = Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0)
+# Crowds of a pool are turned, scaled and shifted a little each time; the world has posts enough to stand before them.
+IN_CROWDS = Augment(rotation=20.0, scale=0.25, shift=0.1, patches=0)
 # Some thousand photographs are seen many times over, and athletes come in every orientation.
 PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patches=1, brightness=0.2)
 # For networks that answer with numbers: turned people cost them much more than they cost networks that answer with maps
@@ -215,6 +218,34 @@ RECIPES = {
             ema=0.9998,
             augment=Augment(half_body=0.1),
             compile=True,
+        ),
+        Recipe(
+            # ships with the course; its trunk begins from the network that knows one person
+            "paf_course",
+            model="paf_course",
+            data={"crowd": {}},
+            start="hourglass_course",
+            batch=16,
+            steps=20_000,
+            learning_rate=1.5e-3,
+            warmup=300,
+            augment=IN_CROWDS,
+            precision="bf16",
+            queue=1,
+        ),
+        Recipe(
+            # The paper's size, for a GPU. Turning, scaling and length are the authors', who took SGD at a rate for
+            # the sum of squares, which AdamW has no use for, batches of 20 and VGG-19 from ImageNet
+            "paf",
+            model="paf",
+            skeleton="body18",
+            data={"crowd": {}},
+            batch=20,
+            steps=440_000,
+            learning_rate=2e-4,
+            warmup=1000,
+            ema=0.9998,
+            augment=Augment(rotation=40.0, scale=0.3, shift=0.1, patches=0),
         ),
         Recipe(
             "ief_course",  # ships with the course: first the whole way; then phase t of the path's four takes t tenths

@@ -277,7 +277,7 @@ class Run:
 
     def begin_from(self, file: Path) -> None:
         """Takes a checkpoint's weights as the first ones."""
-        header = checkpoints.load_into(file, self.model)
+        header = self.model.begin_from(file)
         self.average.model.load_state_dict(self.model.state_dict())
         self.start = provenance.as_start(file, header)
 

@@ -1,8 +1,9 @@
 """Where training's people come from: rendered, from a pool of photographs in memory, or streamed from disk, and mixed.
 
-`Recipe.data` names the sources. "synthetic" and "easy" take settings of the synthetic world; every other name is a
-public data set, with its `split` and what else its reader takes. `share` is a source's part of every batch; those that
-do not say share the rest evenly.
+`Recipe.data` names the sources. "synthetic" and "easy" are one rendered person a crop, "crowd" is pictures of many
+people (`people`: (fewest, most)); all three take settings of the synthetic world. Every other name is a public data
+set, with its `split` and what else its reader takes. `share` is a source's part of every batch; those that do not say
+share the rest evenly. Crowds and single people do not mix: a network is trained on the ones or on the others.
 
     data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}}
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,12 +30,14 @@ from course_lib.datasets import pool
 from course_lib.datasets.pool import Pool
 from course_lib.datasets.records import Records
 from course_lib.errors import CourseError
-from course_lib.pose import Batch
+from course_lib.pose import Batch, Crowd
 from course_lib.skeletons import Skeleton
 from course_lib.training.augment import Augment, augment
 from course_lib.training.recipes import WORLDS, Recipe
 
-Batches = Callable[[int], Iterator[Batch]] | Sequence[Batch]  # what the caller of `train` may give instead
+Batches = (
+    Callable[[int], Iterator[Batch | Crowd]] | Sequence[Batch | Crowd]
+)  # what the caller of `train` may give instead
 RESIDENT_LIMIT = 4 * 2**30  # bytes of crops kept in a computer's memory; on a GPU, RESIDENT_SHARE of what is free
 RESIDENT_SHARE = 0.4
 WORKERS = 4  # processes that read from disk, where the data must be streamed and nobody said how many
@@ -45,7 +48,7 @@ class Part:
     """One source in a mixture, and how its crops become the network's input."""
 
     name: str
-    make: Callable[[int], Batch]  # batch number i
+    make: Callable[[int], Batch | Crowd]  # batch number i
     augment: Augment
     zoom: float = 1.0  # how much larger than the whole crop the network sees it, before augmentation
 
@@ -59,10 +62,10 @@ class Mixture(Dataset):
     device: torch.device
     workers: int = 0
 
-    def __getitem__(self, number: int) -> list[Batch]:
+    def __getitem__(self, number: int) -> list[Batch | Crowd]:
         return [part.make(number) for part in self.parts]
 
-    def finish(self, made: list[Batch], generator: torch.Generator) -> Batch:
+    def finish(self, made: list[Batch | Crowd], generator: torch.Generator) -> Batch | Crowd:
         """Augments the parts on the device and joins them."""
         done = []
         for batch, part in zip(made, self.parts, strict=True):
@@ -70,9 +73,9 @@ class Mixture(Dataset):
             if batch.images.dtype == torch.uint8:  # a quarter of the way to the device
                 batch.images = batch.images.float() / 255
             done.append(augment(batch, generator, part.augment, self.size, part.zoom))
-        return done[0] if len(done) == 1 else Batch.cat(done)
+        return done[0] if len(done) == 1 else type(done[0]).cat(done)
 
-    def walk(self, numbers: Iterator[int]) -> Iterator[list[Batch]]:
+    def walk(self, numbers: Iterator[int]) -> Iterator[list[Batch | Crowd]]:
         """The parts of these batches in turn, made ahead of time by the worker processes, if there are any."""
         if not self.workers:
             return (self[number] for number in numbers)
@@ -104,6 +107,8 @@ def mixture(
     if batches is not None:
         return Mixture([Part("given", _Given(batches), recipe.augment)], None, device, workers or 0)
     size, counts, public = model.input_size, shares(recipe, count), {}
+    if "crowd" in recipe.data and len(recipe.data) > 1:
+        raise CourseError(f"recipe '{recipe.name}': 'crowd' does not mix with single people ({', '.join(recipe.data)})")
     for name in recipe.data:
         if name not in WORLDS and counts[name]:
             public[name] = _people(recipe, name, pool.pool_size(size), device)
@@ -141,20 +146,20 @@ def shares(recipe: Recipe, count: int) -> dict[str, int]:
 
 @dataclass
 class _Rendered:
-    """Batch i of the synthetic stream; with `pool`, the first so many, rendered once and gone round."""
+    """Batch i of a synthetic stream; with `pool`, the first so many, rendered once and gone round."""
 
+    stream: Callable[..., Iterator[Batch | Crowd]]
     count: int
     where: dict[str, Any]
     pool: int = 0
-    kept: list[Batch] = field(default_factory=list)
+    kept: list[Batch | Crowd] = field(default_factory=list)
 
-    def __call__(self, number: int) -> Batch:
-        from course_lib.datasets import synthetic
-
+    def __call__(self, number: int) -> Batch | Crowd:
         if not self.pool:
-            return next(synthetic.stream(self.count, start=number, **self.where))
-        if not self.kept:
-            self.kept = list(itertools.islice(synthetic.stream(self.count, start=0, **self.where), self.pool))
+            return next(self.stream(self.count, start=number, **self.where))
+        if not self.kept:  # as bytes, which is all the world's pictures are, in a quarter of the room
+            first = itertools.islice(self.stream(self.count, start=0, **self.where), self.pool)
+            self.kept = [replace(batch, images=(batch.images * 255).round().byte()) for batch in first]
         return self.kept[number % self.pool]
 
 
@@ -234,7 +239,10 @@ def _rendered(recipe: Recipe, name: str, count: int, size: tuple[int, int], devi
     settings = WORLDS[name] | {key: value for key, value in recipe.data[name].items() if key != "share"}
     seed = recipe.seed if name == "synthetic" else f"{recipe.seed} {name}"  # other people in every world
     where = {"size": size, "skeleton": recipe.skeleton, "device": device, "seed": seed}
-    return _Rendered(count, {**where, "settings": synthetic.Settings(**settings)}, recipe.pool)
+    if many := name == "crowd":
+        where["people"] = tuple(settings.pop("people"))
+    where["settings"] = synthetic.Settings(**settings)
+    return _Rendered(synthetic.crowds if many else synthetic.stream, count, where, recipe.pool)
 
 
 def _people(recipe: Recipe, name: str, size: tuple[int, int], device: torch.device) -> _People:

@@ -20,7 +20,7 @@ from course_lib.datasets.synthetic.world import (
     repeated,
 )
 from course_lib.errors import CourseError, unknown_name
-from course_lib.pose import Batch, Person, Scene
+from course_lib.pose import UNLABELLED, Batch, Crowd, Person, Scene
 from course_lib.skeletons import Skeleton
 from course_lib.skeletons import get as get_skeleton
 
@@ -63,6 +63,26 @@ def stream(
         index += 1
 
 
+def crowds(
+    batch_size: int,
+    seed: int | str = 0,
+    size: tuple[int, int] = (192, 256),
+    people: tuple[int, int] = (1, 12),
+    skeleton: str | Skeleton = "lsp",
+    device: torch.device | str = "cpu",
+    settings: Settings | None = None,
+    start: int = 0,
+) -> Iterator[Crowd]:
+    """Endless batches of such pictures as `scenes` gives. Batch i depends on the seed and i only, as in `stream`."""
+    _check_people(people)
+    skeleton, settings, index = get_skeleton(skeleton), settings or Settings(), start
+    while True:
+        draw = Draw(generator_for("crowds", seed, index))
+        cast = people_in_scenes(draw, batch_size, size, people, settings)
+        yield _crowd(cast, *cast.picture(draw, settings, device), skeleton)
+        index += 1
+
+
 def scenes(
     count: int,
     seed: int | str = 0,
@@ -76,8 +96,7 @@ def scenes(
 
     Who is hidden to the last dozen pixels is not listed, so a scene can have fewer people than were placed, even none.
     """
-    if not 0 <= people[0] <= people[1]:
-        raise CourseError(f"people must be (fewest, most) with 0 <= fewest <= most; got {people}")
+    _check_people(people)
     skeleton, settings = get_skeleton(skeleton), settings or Settings()
     result: list[Scene] = []
     for start in range(0, count, _CHUNK):
@@ -188,6 +207,27 @@ def _batch(cast: Cast, images: Tensor, rendering: Rendering, skeleton: Skeleton)
     joints, visible, _ = cast.truth(skeleton, rendering)
     count = len(images)
     return Batch(images, joints[:count].float().to(images.device), visible[:count].to(images.device), skeleton)
+
+
+def _crowd(cast: Cast, images: Tensor, rendering: Rendering, skeleton: Skeleton) -> Crowd:
+    """People's numbers in the cast become their places; of whom too little can be seen, nothing is labelled."""
+    joints, visible, _ = cast.truth(skeleton, rendering)
+    total, device = len(cast.image), images.device
+    owners = rendering.owners()
+    samples = torch.bincount(owners[owners >= 0].flatten(), minlength=total).cpu()
+    visible = visible.masked_fill((samples < _SMALLEST_MASK * SAMPLES**2)[:, None], UNLABELLED)
+    number = torch.bincount(cast.image, minlength=len(images))
+    place = torch.arange(total) - (number.cumsum(0) - number)[cast.image]  # in a scene's cast people stand in a row
+    room = (len(images), int(number.max()) if total else 0, len(skeleton))
+    all_joints, all_visible = torch.zeros(*room, 2), torch.zeros(room, dtype=torch.long)
+    all_joints[cast.image, place], all_visible[cast.image, place] = joints.float(), visible.long()
+    labelled = torch.ones(len(images), *images.shape[-2:], device=device)
+    return Crowd(images, all_joints.to(device), all_visible.to(device), labelled, skeleton)
+
+
+def _check_people(people: tuple[int, int]) -> None:
+    if not 0 <= people[0] <= people[1]:
+        raise CourseError(f"people must be (fewest, most) with 0 <= fewest <= most; got {people}")
 
 
 def _view(yaw: float) -> str:
