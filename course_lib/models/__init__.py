@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BUILDERS = {
     "cpm": "course_lib.models.cpm:cpm",
     "cpm_course": "course_lib.models.cpm:cpm_course",
+    "deepcut_course": "course_lib.models.deepcut.network:deepcut_course",
     "deeppose": "course_lib.models.deeppose:deeppose",
     "deeppose_course": "course_lib.models.deeppose:deeppose_course",
     "hourglass": "course_lib.models.hourglass:hourglass",

@@ -30,11 +30,12 @@ class Candidates(NamedTuple):
         return table
 
 
-def peaks(maps: Tensor, threshold: float = 0.1, radius: int = 1, most: int = 128) -> Candidates:
+def peaks(maps: Tensor, threshold: float = 0.1, radius: int = 1, most: int = 128, refine: bool = True) -> Candidates:
     """The local maxima above `threshold` of maps (K, H, W), at most the `most` highest of every joint.
 
-    A peak is at least as high as all cells within `radius`; of equal ones the first counts. It is then moved to the
-    top of the parabola through the logs of its neighbours on each axis, which for a Gaussian is its centre, exactly.
+    A peak is at least as high as all cells within `radius`; of equal ones the first counts. To `refine` it, it is moved
+    to the top of the parabola through the logs of its neighbours on each axis, which for a Gaussian is its centre,
+    exactly; else it is the centre of its cell.
     """
     if maps.ndim != 3 or radius < 1 or most < 1 or not threshold >= 0:
         raise CourseError(
@@ -60,6 +61,8 @@ def peaks(maps: Tensor, threshold: float = 0.1, radius: int = 1, most: int = 128
     joint, row, column, scores = joint[order], row[order], column[order], scores[order]
     rank = torch.arange(len(joint)) - torch.searchsorted(joint, joint)
     joint, row, column, scores = (values[rank < most] for values in (joint, row, column, scores))
+    if not refine:
+        return Candidates(torch.stack([column, row], dim=-1) + 0.5, scores, joint)
     logs = F.pad(maps, (1, 1, 1, 1), value=torch.nan).clamp(min=1e-10).log()
     middle = logs[joint, row + 1, column + 1]
     x = column + 0.5 + _vertex(logs[joint, row + 1, column], middle, logs[joint, row + 1, column + 2])

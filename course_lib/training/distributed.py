@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from course_lib.errors import CourseError
-from course_lib.pose import Batch
+from course_lib.pose import Batch, Crowd
 from course_lib.training import devices
 from course_lib.training.recipes import Recipe
 
@@ -136,7 +136,7 @@ class Asked(nn.Module):
         self.model, self.device, self.precision = model, device, precision
         self.network = [torch.compile(model) if compiled else model]  # in a list: not a second copy of the parameters
 
-    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: Batch | Crowd, progress: float) -> dict[str, Tensor]:
         """The losses by name, their sum under "total"."""
         with devices.autocast(self.device, self.precision):
             special = getattr(self.model, "training_loss", None)

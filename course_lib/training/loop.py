@@ -14,6 +14,9 @@ Three decisions shape it:
 - **Only checked weights are kept.** Losses and gradient norms are fetched every few steps, so that a GPU is not kept
   waiting; a state is written only after all of them were finite.
 
+What a model learns in another way than by gradients, it learns at the end: a method `settle(batches)` is then given an
+endless row of further batches.
+
 Special training is a hook on the model, not a second loop: a model with a method `training_loss(batch, progress) ->
 dict` (named terms, their sum under "total") is asked for that instead of `loss(forward(images), batch)`, and may there
 choose its own inputs, stages or opponents. It runs under autocast: what it computes losses from it casts to float.
@@ -114,7 +117,10 @@ def train(
                     raise CourseError(run.rescue(error)) from error
                 raise
         header = run.header()
-    trained = Trained(run.average.model, run.history, header, signals.caught or ended)
+        stopped = signals.caught or ended
+        if not stopped and hasattr(run.average.model, "settle"):
+            run.average.model.settle(run.further_batches())
+    trained = Trained(run.average.model, run.history, header, stopped)
     if run.file and world.main and not trained.stopped:
         try:
             checkpoints.save(run.file.with_name(f"{run.recipe.name}.safetensors"), trained.model, trained.header)

@@ -234,6 +234,19 @@ RECIPES = {
             queue=1,
         ),
         Recipe(
+            "deepcut_course",  # ships with the course; its trunk begins from the one that has seen crowds
+            model="deepcut_course",
+            data={"crowd": {}},
+            start="paf_course",
+            batch=16,
+            steps=20_000,
+            learning_rate=1.5e-3,
+            warmup=300,
+            augment=IN_CROWDS,
+            precision="bf16",
+            queue=1,
+        ),
+        Recipe(
             # The paper's size, for a GPU. Turning, scaling and length are the authors', who took SGD at a rate for
             # the sum of squares, which AdamW has no use for, batches of 20 and VGG-19 from ImageNet
             "paf",

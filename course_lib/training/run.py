@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from course_lib import checkpoints
 from course_lib.errors import CourseError
-from course_lib.pose import Batch
+from course_lib.pose import Batch, Crowd
 from course_lib.training import devices, provenance
 from course_lib.training.distributed import Asked, Buffers, World, chunks_of, lost_another, spread
 from course_lib.training.optimise import Average, learning_rate, optimiser
@@ -161,7 +161,7 @@ class Run:
         """The numbers of all chunks that this process will take, from this step on."""
         return (step * self.chunks + chunk for step in itertools.count(self.step) for chunk in self.own_chunks())
 
-    def one_step(self, made: Iterator[list[Batch]], progress: float) -> None:
+    def one_step(self, made: Iterator[list[Batch | Crowd]], progress: float) -> None:
         recipe, clock, own = self.recipe, devices.Clock(self.device), self.own_chunks()
         rate = learning_rate(recipe.learning_rate, self.warmup(), self.step, progress)
         for group in self.optimiser.param_groups:
@@ -191,7 +191,13 @@ class Run:
         numbers = torch.stack([norm.detach().float(), *sums.values()])
         self.pending.append((list(sums), numbers, rate, images, clock, [*marks, clock.mark()]))
 
-    def backward(self, batch: Batch, progress: float, share: float) -> dict[str, Tensor]:
+    def further_batches(self) -> Iterator[Batch | Crowd]:
+        """Those that would come next; every process gets the same."""
+        for number in itertools.count(self.step * self.chunks):
+            self.generator.manual_seed(step_seed(self.recipe.seed, number))
+            yield self.source.finish(self.source[number], self.generator)
+
+    def backward(self, batch: Batch | Crowd, progress: float, share: float) -> dict[str, Tensor]:
         """Losses by name, with the gradient of `share` times their total added to the parameters'."""
         if self.recipe.channels_last:
             batch.images = batch.images.contiguous(memory_format=torch.channels_last)

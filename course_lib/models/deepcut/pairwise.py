@@ -155,14 +155,19 @@ class Body(NamedTuple):
         )
 
 
-def table(classes: int, places: ArrayLike, across: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """p_decc' (D, D, C, C): the closed form within a class, and across(c, c') (D, D) for every c < c'."""
+def table(
+    classes: int,
+    places: ArrayLike,
+    across: Callable[[int, int], np.ndarray],
+    near: Callable[[np.ndarray], np.ndarray] = same_class,
+) -> np.ndarray:
+    """p_decc' (D, D, C, C): near(distances (D, D)) within a class, and across(c, c') (D, D) for every c < c'."""
     places = checked_places(places)
     size = len(places)
     p = np.empty((size, size, classes, classes))
-    near = same_class(np.linalg.norm(places[:, None] - places, axis=-1))
+    same = near(np.linalg.norm(places[:, None] - places, axis=-1))
     for c in range(classes):
-        p[:, :, c, c] = near
+        p[:, :, c, c] = same
         for k in range(c + 1, classes):
             p[:, :, c, k] = between = across(c, k)
             p[:, :, k, c] = between.T
