@@ -18,7 +18,7 @@ from course_lib.errors import CourseError
 
 
 class Discs(NamedTuple):
-    """inside (B, K, h, w) bool, and of the n cells that are inside, in the order of `inside.nonzero()`, whose they are."""
+    """inside (B, K, h, w) bool, and of its n cells, in the order of `inside.nonzero()`, whose they are."""
 
     inside: Tensor
     where: tuple[Tensor, Tensor, Tensor, Tensor]  # picture, joint, row, column, each (n,)

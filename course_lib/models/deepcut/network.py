@@ -118,7 +118,7 @@ class DeepCut(PoseModel):
         )
 
     def loss(self, outputs: Dense, batch: Crowd) -> dict[str, Tensor]:
-        """Cross-entropy of the parts, and 0.05 times Huber's loss of each of the two kinds of offsets, in discs only."""
+        """Cross-entropy of the parts, and 0.05 times Huber's loss of both kinds of offsets, in discs only."""
         truth = discs(batch.joints / self.stride, batch.visible, outputs.parts.shape[-2:], self.radius / self.stride)
         weight = F.avg_pool2d(batch.labelled[:, None], self.stride)
         parts = F.binary_cross_entropy_with_logits(outputs.parts, truth.inside.float(), weight=weight)
