@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from course_lib.errors import CourseError
-from course_lib.pose import Batch
+from course_lib.models.base import PoseModel
+from course_lib.pose import Batch, Crowd
 from course_lib.training import devices, recipes
 from course_lib.training.distributed import World
 from course_lib.training.recipes import Recipe
@@ -36,6 +37,7 @@ VARIANTS = {
     "bf16, channels_last": {"precision": "bf16", "channels_last": True},
     "all three": {"precision": "bf16", "channels_last": True, "compile": True},
 }
+IN_A_CROWD = 6  # people
 WARM_UP = 3  # steps that nobody times: caches fill, kernels are chosen or compiled
 
 
@@ -52,14 +54,7 @@ def measure(recipe: Recipe, device: torch.device, steps: int = 10, batch: int | 
     """Each variant's speed in turn, then the speed and the share of waiting with the recipe's own data."""
     recipe = replace(recipe, batch=batch or recipe.batch, chunk=0, start="")
     model = Run.prepare(recipe, None, device, World(), None, None).model
-    people = torch.Generator().manual_seed(0)
-    size, joints = model.input_size, len(model.skeleton)
-    one = Batch(
-        torch.rand(recipe.batch, 3, *size, generator=people),
-        torch.rand(recipe.batch, joints, 2, generator=people) * min(size),
-        torch.full((recipe.batch, joints), 2),
-        model.skeleton,
-    ).to(device)
+    one = _people(model, recipe.batch).to(device)
     for name, switches in VARIANTS.items():
         variant = replace(recipe, **{**PLAIN, **switches})
         if variant.precision == "bf16" and not devices.has_bfloat16(device):
@@ -72,7 +67,19 @@ def measure(recipe: Recipe, device: torch.device, steps: int = 10, batch: int | 
         yield Speed("as the recipe says, own data", float("nan"), str(error))
 
 
-def _timed(name: str, recipe: Recipe, device: torch.device, steps: int, batches: list[Batch] | None) -> Speed:
+def _people(model: PoseModel, count: int) -> Batch | Crowd:
+    """So many pictures of noise with joints anywhere, of one person or of a few, as the model is used to."""
+    generator = torch.Generator().manual_seed(0)
+    size, joints, many = model.input_size, len(model.skeleton), (IN_A_CROWD,) if model.many else ()
+    images = torch.rand(count, 3, *size, generator=generator)
+    places = torch.rand(count, *many, joints, 2, generator=generator) * min(size)
+    visible = torch.full((count, *many, joints), 2)
+    if model.many:
+        return Crowd(images, places, visible, torch.ones(count, *size), model.skeleton)
+    return Batch(images, places, visible, model.skeleton)
+
+
+def _timed(name: str, recipe: Recipe, device: torch.device, steps: int, batches: list[Batch | Crowd] | None) -> Speed:
     run = Run.prepare(recipe, None, device, World(), steps + WARM_UP, None)
     run.source = mixture(recipe, run.model, device, recipe.batch, batches)
     if batches is not None:  # the network alone: what reaches it is ready
