@@ -4,9 +4,10 @@
     python -m course_lib weights adopt runs
 
 Candidates and the weights that ship are measured afresh, on the same people. One benchmark decides: photographs for a
-recipe that trains on photographs, else rendered people. The other is not averaged in, since a point on one is not worth
-a point on the other; but where the candidate falls behind there, that is said aloud. How far chance could move the
-difference is said too: people are drawn anew many times over, the same for both.
+recipe that trains on photographs, pictures of many people for one that trains on those, else rendered people one by
+one. Another is not averaged in, since a point on one is not worth a point on the other; but where the candidate falls
+behind there, that is said aloud. How far chance could move the difference is said too: people, or pictures of many, are
+drawn anew many times over, the same for both.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Judge:
 
     def _measure(self, file: Path, shipped: Path | None) -> list[Measured]:
         from course_lib import models
-        from course_lib.training import benchmarks, evaluate
+        from course_lib.training import benchmarks
 
         new = models.load(file.stem, file).to(self.device)
         old = models.load(file.stem, shipped).to(self.device) if shipped else None
@@ -168,14 +169,14 @@ class Judge:
                 f"it estimates the joints of '{new.skeleton.name}', what ships those of '{old.skeleton.name}'"
             )
         rows = []
-        for name in benchmarks.possible():
+        for name in benchmarks.possible(new):
             scores, marks = self.examiner.examine(new, name)
             if old is None:
                 rows.append(Measured(name, scores, benchmarks.headline(name, scores)))
                 continue
             theirs, their_marks = self.examiner.examine(old, name)
             pair = (benchmarks.headline(name, one) for one in (scores, theirs))
-            rows.append(Measured(name, scores, *pair, evaluate.paired_interval(marks, their_marks)))
+            rows.append(Measured(name, scores, *pair, benchmarks.paired_interval(marks, their_marks)))
         return rows
 
     def _flipped(self, file: Path) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class Judge:
         model = models.load(file.stem, file).to(self.device)
         if type(model).flip_average is PoseModel.flip_average:
             return {}
-        return {f"{name} flipped": self.examiner.examine(model, name, True)[0] for name in benchmarks.possible()}
+        return {f"{name} flipped": self.examiner.examine(model, name, True)[0] for name in benchmarks.possible(model)}
 
 
 def _examined(file: Path) -> dict[str, Any] | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from crowd_helpers import BESIDE
+from queue_helpers import ten
 
 from course_lib import checkpoints, cli, models, paths
 from course_lib.datasets import lsp, synthetic
 from course_lib.skeletons import LSP
-from course_lib.training import distributed, recipes
+from course_lib.training import benchmarks, distributed, recipes
 from course_lib.training.recipes import Recipe
 
 OPTIONS = {"stacks": 1, "width": 8, "depth": 2, "input_size": (32, 32)}
@@ -20,9 +23,10 @@ RECIPE = Recipe("little", model="hourglass_course", options=OPTIONS, batch=4, st
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch, tmp_path):
     """A recipe that is done in a second, a benchmark of ten people, a folder to itself."""
-    whole = synthetic.benchmark
     monkeypatch.setitem(recipes.RECIPES, "little", RECIPE)
-    monkeypatch.setattr(synthetic, "benchmark", lambda name, skeleton=None: whole(name, skeleton, count=10))
+    monkeypatch.setitem(recipes.RECIPES, "beside", BESIDE)
+    monkeypatch.setitem(models._BUILDERS, "beside", "crowd_helpers:Beside")
+    monkeypatch.setattr(synthetic, "benchmark", lambda name, skeleton: ten(name, skeleton.name))
     monkeypatch.setattr(paths, "PUBLIC", tmp_path / "public")
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -90,6 +94,42 @@ def test_evaluate_on_everything_there_is_data_for(capsys, weights, photographs, 
     ]
     scores = checkpoints.read_header(weights)["scores"]
     assert {name: one["people"] for name, one in scores.items()} == {"single-val": 10, "lspet-val": 8}
+
+
+def test_a_single_person_model_among_many_people_is_told_where_they_are(capsys, weights, monkeypatch):
+    people = benchmarks.training_people
+    monkeypatch.setattr(benchmarks, "training_people", lambda *which: islice(people(*which), 5))
+    command = ["evaluate", "--checkpoint", str(weights), "--device", "cpu", "--data", "crowd-val", "--record"]
+    assert cli.main([*command, "--baseline"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "crowd-val, true boxes: weights" and lines[8] == "crowd-val, true boxes: mean pose"
+    assert lines[1].split()[3:] == ["AP", "AP50", "AP75", "AR", "PCKh-mAP", "people", "pictures"]
+    assert [line.split()[0] for line in lines[2:7]] == ["any", "1-2", "3-4", "5-7", "8-12"]
+    assert [len(line.split()) for line in lines[1:7]] == [10, 9, 8, 8, 8, 8]
+    assert lines[7].startswith("weights: on other such pictures, ap would lie between 0.")
+    assert cli.main([*command, "--flip"]) == 0
+    recorded = checkpoints.read_header(weights)["scores"]
+    assert set(recorded) == {"crowd-val, true boxes", "crowd-val, true boxes flipped"}
+    assert recorded["crowd-val, true boxes"]["pictures"] == 10 == int(lines[2].split()[-1])
+
+
+def test_a_model_that_finds_everybody_is_measured_on_crowds(capsys, monkeypatch):
+    """Trained, shipped and evaluated; nobody says which benchmark is meant."""
+    people = benchmarks.training_people
+    monkeypatch.setattr(benchmarks, "training_people", lambda *which: islice(people(*which), 5))
+    command = ["train", "beside", "--device", "cpu", "--quiet", "--steps", "2", "--ship", "ship.safetensors"]
+    assert cli.main(command) == 0
+    assert "crowd-val: beside\nin a picture" in capsys.readouterr().out
+    (name, scores), *none = checkpoints.read_header(Path("ship.safetensors"))["scores"].items()
+    assert name == "crowd-val" and not none and 0 < scores["ap"] < 1 and len(scores["by_people"]) == 4
+    command = ["evaluate", "--checkpoint", "ship.safetensors", "--device", "cpu", "--baseline"]
+    for more in ([], ["--data", "all"], ["--data", "crowd-val"]):
+        assert cli.main([*command, *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "crowd-val: ship" and lines[2].split()[2] == f"{scores['ap']:.4f}"
+        assert lines[8] == "crowd-val: mean pose, true boxes" and len(lines) == 16
+    assert cli.main([*command, "--data", "single-val"]) == 0
+    assert capsys.readouterr().out.startswith("single-val")
 
 
 def test_only_the_first_of_several_processes_talks_and_measures(capsys, monkeypatch):

@@ -336,3 +336,37 @@ def test_bad_input_is_told_in_one_sentence():
         metrics.coco_keypoint_ap([person(0)], [estimate(0, 0.5, image=9)], [1])
     with pytest.raises(CourseError, match='"all"'):
         metrics.keypoint_ap([[]], [scene(somebody(area=AREA))], areas={"small": (0, 1)})
+
+
+# --- pictures that count several times --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_picture_counts_as_often_as_it_is_told_to(seed):
+    """Matched once and weighted, or every picture there so many times: the same curves, people and ranges of area."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int, low: float = 0, high: float = 1) -> torch.Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    scenes, poses = [], []
+    for count in torch.randint(0, 5, (12,), generator=generator).tolist():
+        joints = random(count, 17, 2, high=60) + random(count, 1, 2, high=300)
+        areas = random(count, low=500, high=12_000).tolist()
+        people = [Person(one, torch.full((17,), 2), COCO, area=area) for one, area in zip(joints, areas, strict=True)]
+        scenes.append(Scene(torch.zeros(3, 4, 4), people))
+        near = [one + float(random(1, high=12)) for one in joints if random(1) < 0.8] + [joints.sum(0) + 50] * (
+            count % 2
+        )
+        poses.append([Pose(one, torch.ones(17), COCO, float(random(1))) for one in near])
+    times = torch.randint(0, 4, (12,), generator=generator).tolist()
+    matches = metrics.match_keypoints(poses, scenes)
+    weighted = matches.scores(np.array(times, dtype=float))
+    repeated = [[one for one, often in zip(ones, times, strict=True) for _ in range(often)] for ones in (poses, scenes)]
+    plain = metrics.evaluate_keypoints(*repeated)
+    assert weighted.numbers == pytest.approx(plain.numbers, abs=1e-12) and 0.05 < plain.ap() < 0.95
+    for area, precision in plain.precision.items():
+        np.testing.assert_allclose(weighted.precision[area], precision, atol=1e-12)
+    assert matches.people(np.array(times))[0] == sum(len(scene.people) for scene in repeated[1])
+    assert matches.pictures == 12 and matches.scores().numbers == metrics.keypoint_ap(poses, scenes)
+    assert matches.scores(np.zeros(12)).ap() is None

@@ -228,5 +228,19 @@ def test_rows_come_from_measurements_alone(shipped):
     assert page.count("<tr>") == 3 and "0.910" in page and ">9<" in page and "kind synthetic" in page
 
 
+def test_crowds_are_listed_by_how_many_people_there_are(tmp_path):
+    from torch import nn
+
+    for name, ap in (("weak", 0.2), ("good", 0.6)):
+        few = {"ap": ap + 0.1, "ap50": 0.9, "pckh_map": 0.7, "people": 4}
+        scores = {"pckh_map": 0.5, "ap": ap, "by_people": {"1-2": few, "3-4": dict.fromkeys(few)}, "ap_interval": None}
+        header = {**HEADER, "scores": {"crowd-val": scores}}
+        checkpoints.save(tmp_path / f"{name}.safetensors", nn.Linear(2, 2), header)
+    rows = report.leaderboard(tmp_path)[0]["crowd-val"]
+    assert [row["name"] for row in rows] == ["good", "weak"]
+    listed = {"ap": 0.6, "pckh_map": 0.5, "ap, 1-2": pytest.approx(0.7), "pckh_map, 1-2": 0.7}
+    assert rows[0]["scores"] == listed and "0.700" in report.leaderboard_page(tmp_path)
+
+
 def test_an_empty_leaderboard_says_so(tmp_path):
     assert "No measured weights" in report.leaderboard_page(tmp_path)

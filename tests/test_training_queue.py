@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from crowd_helpers import BESIDE
 from queue_helpers import ENVIRONMENT, FIRST, LIVE, PHOTOGRAPHS, SCRIPT, SECOND, STEPS, shrink, stepping
 
-from course_lib import checkpoints, cli, paths
+from course_lib import checkpoints, cli, models, paths
 from course_lib.errors import CourseError
 from course_lib.training import provenance, queue, recipes
 from course_lib.training.queue import Round, run_queue, shares
@@ -118,6 +119,14 @@ def test_a_call_trains_measures_and_tells(capsys):
         **{"checkpoint": "first", "recipe": "first", "images": 4 * STEPS, "recipe_images": 4 * STEPS},
         **{"digest": header_of("first")["digest"]},
     }
+
+
+def test_who_finds_everybody_is_measured_on_crowds(monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "RECIPES", {"beside": BESIDE})
+    monkeypatch.setitem(models._BUILDERS, "beside", "crowd_helpers:Beside")
+    (row,) = run()
+    assert row.outcome == "trained" and "crowd-val" in capsys.readouterr().out
+    assert row.scores == {"crowd-val": header_of("beside")["scores"]["crowd-val"]["ap"]}
 
 
 def test_the_next_call_goes_on_from_the_weights_and_adds_up_their_images():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from crowd_helpers import BESIDE
 from queue_helpers import FIRST, LIVE, PHOTOGRAPHS, ten
 
 from course_lib import checkpoints, cli, models, paths, weights
@@ -25,7 +26,8 @@ FILE = Path("runs/first/first.safetensors")
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch, tmp_path):
     """A benchmark of ten people, and a folder of shipped weights that is empty."""
-    monkeypatch.setattr(recipes, "RECIPES", {one.name: one for one in (FIRST, LIVE, PHOTOGRAPHS)})
+    monkeypatch.setattr(recipes, "RECIPES", {one.name: one for one in (FIRST, LIVE, PHOTOGRAPHS, BESIDE)})
+    monkeypatch.setitem(models._BUILDERS, "beside", "crowd_helpers:Beside")
     monkeypatch.setattr(
         synthetic, "benchmark", lambda name, skeleton=None: ten(name, getattr(skeleton, "name", skeleton))
     )
@@ -192,6 +194,33 @@ def test_a_fall_on_the_other_benchmark_is_said_aloud(capsys):
     assert weights._better("photographs", [row("single-val", 0.7, 0.692, 0), clear], "lspet-val", first=False)
     assert "WORSE" not in capsys.readouterr().out
     assert not weights._better("photographs", [row("single-val", 0.5, 0.9, 0), fall], "lspet-val", first=False)
+
+
+def test_a_model_that_finds_everybody_is_judged_on_crowds(capsys):
+    """Two pixels beside everybody's place are better than four, and seven are worse."""
+
+    def beside(path: Path, by: float) -> Path:
+        model = models.create("beside")
+        model.by.data.fill_(by)
+        about = {"recipe": "beside", "data": BESIDE.data, "steps": 2, "images": 4, "seed": 0, "device": "cpu"}
+        checkpoints.save(path, model, {**about, "date": "2026-01-31", "scores": {}, "start": {}})
+        return path
+
+    old = beside(paths.checkpoint("beside"), 4)
+    candidate = beside(Path("runs/beside/beside.safetensors"), 7)
+    assert adopt() == 0
+    assert "not installed: it is not better on crowd-val" in capsys.readouterr().out
+    beside(candidate, 2)
+    assert adopt() == 0
+    printed = capsys.readouterr().out
+    (row,) = (line.split() for line in printed.splitlines() if "-val ap" in line)
+    before, after, difference, low, high = (float(one) for one in row[3:] if one != "to")
+    assert row[:3] == ["crowd-val", "ap", "*"] and before + difference == pytest.approx(after, abs=2e-4)
+    assert 0 < low < difference < high and "which may be chance" not in printed and "1 of 1 installed" in printed
+    scores = checkpoints.verify(old)["scores"]
+    assert list(scores) == ["crowd-val"] and scores["crowd-val"]["ap"] == pytest.approx(after, abs=1e-4)
+    assert cli.main(["weights", "list"]) == 0
+    assert f"crowd-val: ap {scores['crowd-val']['ap']:.4f}\n" in capsys.readouterr().out
 
 
 def test_a_folder_without_weights_ends_with_one_sentence(capsys):

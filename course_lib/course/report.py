@@ -119,10 +119,16 @@ def leaderboard(folder: Path | None = None) -> tuple[dict[str, list[dict[str, An
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, float | int]:
-    """The finite numbers among some scores, the ones that decide the order first."""
+    """The finite numbers among some scores, the ones that decide the order first.
+
+    Of scores by number of people in a picture, the two by which models are compared.
+    """
+    by_people = {
+        f"{name}, {people}": one[name] for people, one in scores.get("by_people", {}).items() for name in _BY_PEOPLE
+    }
     found = {
         name: value
-        for name, value in scores.items()
+        for name, value in (*scores.items(), *by_people.items())
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
     return {name: found[name] for name in (*_DECIDES, *found) if name in found}
@@ -145,7 +151,8 @@ def leaderboard_page(folder: Path | None = None) -> str:
     return pages.page("Leaderboard", "\n".join(parts), script=_SORT)
 
 
-_DECIDES = ("AP", "pck@0.2")  # a table is ordered by the first of these that it has
+_BY_PEOPLE = ("ap", "pckh_map")
+_DECIDES = ("ap", "pck@0.2")  # a table is ordered by the first of these that it has
 _ABOUT = (("trained on", "data"), ("steps", "steps"), ("device", "device"), ("date", "date"), ("code", "code"))
 
 _SORT = """

@@ -27,7 +27,7 @@ def measure() -> dict[str, Any]:
     """PCK@0.2 of both sets of weights and of the mean pose: in all, its 95 % interval, and by joint."""
     study: dict[str, Any] = {"date": date.today().isoformat(), "benchmarks": {}, "weights": {}}
     examiner = benchmarks.Examiner()
-    for benchmark in benchmarks.NAMES:
+    for benchmark in benchmarks.SINGLE:
         mean = MeanPose.of(benchmarks.training_people(benchmark, "lsp"))
         rows = {"mean pose": mean, **{name: models.load(name) for name in WEIGHTS}}
         study["benchmarks"][benchmark] = {name: _row(examiner, model, benchmark) for name, model in rows.items()}

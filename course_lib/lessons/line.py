@@ -79,12 +79,12 @@ def mean_pose(benchmark: str) -> dict[str, Any]:
 
 def rows(last: str | None = None) -> dict[str, list[Any]]:
     """A row of `COLUMNS` for the mean pose and for every system up to and with the weights `last`."""
-    drawn, photographed = (mean_pose(name)["pck@0.2"] for name in benchmarks.NAMES)
+    drawn, photographed = (mean_pose(name)["pck@0.2"] for name in benchmarks.SINGLE)
     listed: dict[str, list[Any]] = {MEAN_POSE: [None, None, None, None, drawn, None, photographed]}
     for system in systems(last):
         model = models.load(system.weights)
         shown = round(images_in_all(checkpoints.read_header(paths.checkpoint(system.weights))) / 1000)
-        drawn, photographed = (scores(system.weights, name) for name in benchmarks.NAMES)
+        drawn, photographed = (scores(system.weights, name) for name in benchmarks.SINGLE)
         size = [parameters(model) / 1e6, giga_multiply_adds(model)]
         listed[system.title] = [system.year, *size, shown, drawn["pck@0.2"], drawn["pcp"], photographed["pck@0.2"]]
     return listed
@@ -94,7 +94,7 @@ def draw(last: str | None = None) -> Figure:
     """PCK@0.2 with its 95 % interval on both benchmarks, and the mean pose as a dashed line."""
     chosen = systems(last)
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 0.9 + 0.4 * len(chosen)), sharey=True)
-    for ax, benchmark in zip(axes, benchmarks.NAMES, strict=True):
+    for ax, benchmark in zip(axes, benchmarks.SINGLE, strict=True):
         for place, system in enumerate(chosen):
             measured = scores(system.weights, benchmark)
             low, high = measured["pck@0.2_interval"]

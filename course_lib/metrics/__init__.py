@@ -16,11 +16,13 @@ from course_lib.metrics.ap import (
     COCO_THRESHOLDS,
     Estimates,
     KeypointScores,
+    Matches,
     Truths,
     evaluate,
+    match,
 )
 from course_lib.metrics.crowd import JointAnswers, all_point_ap, joint_groups, pckh_answers, pckh_map
-from course_lib.metrics.keypoint_ap import coco_keypoint_ap, evaluate_keypoints, keypoint_ap
+from course_lib.metrics.keypoint_ap import coco_keypoint_ap, evaluate_keypoints, keypoint_ap, match_keypoints
 from course_lib.metrics.marks import Marks, distances, within
 from course_lib.metrics.oks import oks, oks_matrix, oks_radius
 from course_lib.metrics.pck import (
@@ -59,6 +61,7 @@ __all__ = [
     "JointAnswers",
     "KeypointScores",
     "Marks",
+    "Matches",
     "Tracking",
     "Truths",
     "align_similarity",
@@ -74,6 +77,8 @@ __all__ = [
     "joint_errors_3d",
     "joint_groups",
     "keypoint_ap",
+    "match",
+    "match_keypoints",
     "mota",
     "mpjpe",
     "mpjve",

@@ -97,7 +97,50 @@ class KeypointScores:
         return float(values.mean()) if values.size else None
 
 
-def evaluate(
+@dataclass
+class Matches:
+    """Who found whom: all of an evaluation that does not depend on how often a picture counts.
+
+    D estimates, the best of all pictures first; G true people; A area ranges; T thresholds.
+    """
+
+    pictures: int  # numbered 0 ..., those with nobody in them included
+    picture: np.ndarray  # (D,)
+    found: np.ndarray  # (D, A, T) bool: took a person
+    excused: np.ndarray  # (D, A, T) bool: counts neither way
+    true_picture: np.ndarray  # (G,)
+    ignored: np.ndarray  # (G, A) bool
+    areas: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    recalls: tuple[float, ...]
+
+    def people(self, times: np.ndarray | None = None) -> np.ndarray:
+        """How many people there are to find in each area range (A,); `times` as in `scores`."""
+        return self._times(times)[self.true_picture] @ ~self.ignored
+
+    def scores(self, times: np.ndarray | None = None) -> KeypointScores:
+        """The scores, where picture i counts `times[i]` times (N,): 0 leaves it out, 2 is as if it were there twice."""
+        weight, precision, recall = self._times(times)[self.picture], {}, {}
+        for a, (name, positives) in enumerate(zip(self.areas, self.people(times), strict=True)):
+            right, wrong = self.found[:, a] & ~self.excused[:, a], ~self.found[:, a] & ~self.excused[:, a]  # (D, T)
+            curves = _curves(weight * right.T, weight * wrong.T, positives, np.array(self.recalls))
+            precision[name], recall[name] = curves if positives else (None, None)
+        return KeypointScores(self.thresholds, self.recalls, precision, recall)
+
+    def _times(self, times: np.ndarray | None) -> np.ndarray:
+        return np.ones(self.pictures) if times is None else times
+
+
+def evaluate(truths: Truths, estimates: Estimates, sigmas: Sigmas = "coco", **protocol) -> KeypointScores:
+    """COCO's protocol with COCO's parameters as defaults; `protocol` as in `match`.
+
+    No estimates at all: AP and AR are 0. Nobody to find: they are None. A score that is not finite cannot be
+    ranked and is refused.
+    """
+    return match(truths, estimates, sigmas, **protocol).scores()
+
+
+def match(
     truths: Truths,
     estimates: Estimates,
     sigmas: Sigmas = "coco",
@@ -105,12 +148,9 @@ def evaluate(
     recalls: Sequence[float] = COCO_RECALLS,
     max_estimates: int = COCO_MAX_ESTIMATES,
     areas: Mapping[str, tuple[float, float]] = COCO_AREAS,
-) -> KeypointScores:
-    """COCO's protocol with COCO's parameters as defaults. `areas` needs an "all".
-
-    No estimates at all: AP and AR are 0. Nobody to find: they are None. A score that is not finite cannot be
-    ranked and is refused.
-    """
+    pictures: int = 0,
+) -> Matches:
+    """Steps 1 to 5 of the protocol. `areas` needs an "all"; `pictures`: how many there are at least."""
     if "all" not in areas:
         raise CourseError('the area ranges need one that is called "all"')
     if not (truths.area >= 0).all():
@@ -124,12 +164,17 @@ def evaluate(
     found, excused = _match_all(truths, estimates, ignored, sigmas_of(sigmas).numpy(), np.array(thresholds))
     excused |= ~found & _outside(estimates.area, low, high)[..., None]  # (D, A, T)
     order = np.argsort(-estimates.score, kind="stable")
-    precision, recall = {}, {}
-    for a, name in enumerate(areas):
-        positives = int((~ignored[:, a]).sum())
-        curves = _curves(found[order, a].T, excused[order, a].T, positives, np.array(recalls))
-        precision[name], recall[name] = curves if positives else (None, None)
-    return KeypointScores(tuple(thresholds), tuple(recalls), precision, recall)
+    return Matches(
+        pictures=max(pictures, 1 + max(truths.picture.max(initial=-1), estimates.picture.max(initial=-1))),
+        picture=estimates.picture[order],
+        found=found[order],
+        excused=excused[order],
+        true_picture=truths.picture,
+        ignored=ignored,
+        areas=tuple(areas),
+        thresholds=tuple(thresholds),
+        recalls=tuple(recalls),
+    )
 
 
 def _outside(area: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -210,11 +255,11 @@ def _match(
     return found, excused
 
 
-def _curves(found: np.ndarray, excused: np.ndarray, positives: int, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision at every recall of the grid (T, R) and the last recall (T,), from found and excused (T, D) by score."""
-    right = np.cumsum(found & ~excused, axis=1, dtype=np.float64)
-    wrong = np.cumsum(~found & ~excused, axis=1, dtype=np.float64)
-    precision, last = np.zeros((len(found), len(grid))), np.zeros(len(found))
+def _curves(right: np.ndarray, wrong: np.ndarray, positives: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision at every recall of the grid (T, R) and the last recall (T,), from how much right and wrong (T, D) every
+    estimate adds, the best first."""
+    right, wrong = np.cumsum(right, axis=1, dtype=np.float64), np.cumsum(wrong, axis=1, dtype=np.float64)
+    precision, last = np.zeros((len(right), len(grid))), np.zeros(len(right))
     if not positives or not right.shape[1]:
         return precision, last
     recall = right / positives

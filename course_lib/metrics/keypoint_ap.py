@@ -9,7 +9,7 @@ import numpy as np
 
 from course_lib.errors import CourseError
 from course_lib.geometry import box_area, box_of
-from course_lib.metrics.ap import Estimates, KeypointScores, Truths, evaluate
+from course_lib.metrics.ap import Estimates, KeypointScores, Matches, Truths, evaluate, match
 from course_lib.metrics.marks import check_scenes, exact, labelled_joints, stack
 from course_lib.metrics.oks import Sigmas, sigmas_of
 from course_lib.pose import Person, Pose, Scene
@@ -31,7 +31,14 @@ def keypoint_ap(
 def evaluate_keypoints(
     poses: Sequence[Sequence[Pose]], scenes: Sequence[Scene], sigmas: Sigmas | None = None, **protocol
 ) -> KeypointScores:
-    """COCO's protocol with its curves. Options (thresholds, areas, ...) as in `ap.evaluate`.
+    """COCO's protocol with its curves. Options as in `match_keypoints`."""
+    return match_keypoints(poses, scenes, sigmas, **protocol).scores()
+
+
+def match_keypoints(
+    poses: Sequence[Sequence[Pose]], scenes: Sequence[Scene], sigmas: Sigmas | None = None, **protocol
+) -> Matches:
+    """Who found whom, for scores over any selection of the scenes. Options (thresholds, areas, ...) as in `ap.match`.
 
     sigmas: the skeleton's own unless given. A person's area is its `area`; without one 0.53 x its box, or
     0.53 x the tight box of its labelled joints. People with `crowd`, `ignore` or no labelled joint count
@@ -40,11 +47,12 @@ def evaluate_keypoints(
     """
     skeleton = check_scenes(poses, scenes)
     if skeleton is None:
-        return evaluate(_truths([], 1), _estimates([], 1), sigmas=[1.0], **protocol)
+        return match(_truths([], 1), _estimates([], 1), sigmas=[1.0], pictures=len(scenes), **protocol)
     people = [(i, person) for i, scene in enumerate(scenes) for person in scene.people if _can_be_met(person)]
     estimated = [(i, pose) for i, found in enumerate(poses) for pose in found]
     truths, estimates = _truths(people, len(skeleton)), _estimates(estimated, len(skeleton))
-    return evaluate(truths, estimates, sigmas=skeleton if sigmas is None else sigmas, **protocol)
+    sigmas = skeleton if sigmas is None else sigmas
+    return match(truths, estimates, sigmas=sigmas, pictures=len(scenes), **protocol)
 
 
 def coco_keypoint_ap(

@@ -1,7 +1,11 @@
-"""The named test sets that single-person models of the course are measured on.
+"""The named test sets that the models of the course are measured on.
 
-    single-val     500 rendered people; every machine can make them
+    single-val     500 rendered people, one to a crop; every machine can make them
     lspet-val      500 photographs of athletes, im08001 to im08500 of LSP-extended; where that data set is
+    crowd-val      200 rendered pictures of 1 to 12 people; every machine can make them
+
+Models that look for everybody in a picture are measured on the last. A single-person model can be, too, if it is told
+where everybody is; its scores are then called "crowd-val, true boxes".
 
 LSP-extended has no official test split. The block is one that no recipe of the course trains on, and its labels are
 those of the data set, drawn by hired hands and wrong here and there; scores on it compare models with each other, not
@@ -10,35 +14,48 @@ with the literature.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 
-from course_lib import datasets
+import torch
+
+from course_lib import datasets, geometry
 from course_lib.datasets import pool, synthetic
 from course_lib.datasets.records import Records
 from course_lib.errors import CourseError, unknown_name
+from course_lib.metrics.ap import Matches
 from course_lib.metrics.marks import Marks
+from course_lib.models.base import BOX_PADDING
 from course_lib.pose import Batch, Scene
 from course_lib.skeletons import Skeleton, get
-from course_lib.training import evaluate
+from course_lib.training import crowds, evaluate
 from course_lib.training.evaluate import Estimator
 from course_lib.training.recipes import WORLDS
 
 # name -> the one score that decides which of two models is better on it
-HEADLINES = {"single-val": "pck@0.2", "lspet-val": "pck@0.2"}
+HEADLINES = {"single-val": "pck@0.2", "lspet-val": "pck@0.2", "crowd-val": "ap"}
 NAMES = tuple(HEADLINES)
+SINGLE, CROWDS = NAMES[:2], NAMES[2:]  # of one person a crop, of many a picture
 SIZE = (128, 128)  # of the crops
 SHOWN = 1000  # people whose mean pose is the baseline
 
 
-def possible() -> tuple[str, ...]:
-    """The benchmarks that this machine has the data for."""
-    return NAMES if datasets.find("lspet") else NAMES[:1]
+def possible(model: Estimator) -> tuple[str, ...]:
+    """The benchmarks that are meant for a model, as far as this machine has the data for them."""
+    if crowds.finds_everybody(model):
+        return CROWDS
+    return SINGLE if datasets.find("lspet") else SINGLE[:1]
+
+
+def title(model: Estimator, name: str) -> str:
+    """What a model's scores on a benchmark are called: with what it is told that others must find out."""
+    return f"{name}, true boxes" if _known(name) in CROWDS and not crowds.finds_everybody(model) else name
 
 
 def scenes(name: str, skeleton: str | Skeleton) -> list[Scene]:
-    """A benchmark's crops, each with the person to estimate, labelled in this skeleton."""
-    if _known(name) == "single-val":
+    """A benchmark's crops, each with the person to estimate, or its pictures, labelled in this skeleton."""
+    if _known(name) != "lspet-val":
         return synthetic.benchmark(name, skeleton=skeleton)
     return pool.single_scenes(_photographs("val"), get(skeleton), SIZE)
 
@@ -54,17 +71,28 @@ class Examiner:
     def __init__(self) -> None:
         self.scenes: dict[tuple[str, str], list[Scene]] = {}
 
-    def examine(self, model: Estimator, name: str, flip: bool = False) -> tuple[dict[str, Any], Marks | None]:
+    def examine(self, model: Estimator, name: str, flip: bool = False) -> tuple[dict[str, Any], Marks | Matches | None]:
         """The scores, and who was found, so that models can be compared in pairs."""
         key = name, model.skeleton.name
         if key not in self.scenes:
             self.scenes[key] = scenes(name, model.skeleton)
+        if name in CROWDS:
+            everybody = model if crowds.finds_everybody(model) else crowds.TopDown(model)
+            return crowds.examined(everybody, self.scenes[key], flip)
         return evaluate.examined(model, self.scenes[key], flip_test=flip)
+
+
+def paired_interval(one: Marks | Matches, other: Marks | Matches) -> tuple[float, float] | None:
+    """Within what chance could move the difference of two models' headlines, from who was found on one benchmark."""
+    return (crowds if isinstance(one, Matches) else evaluate).paired_interval(one, other)
 
 
 def decisive(data: Iterable[str]) -> str:
     """The benchmark that decides about a model trained on these sources: photographs, if it was shown any."""
-    return "lspet-val" if set(data) - set(WORLDS) else "single-val"
+    sources = set(data)
+    if "crowd" in sources:
+        return "crowd-val"
+    return "lspet-val" if sources - set(WORLDS) else "single-val"
 
 
 def headline(name: str, scores: dict[str, Any]) -> float | None:
@@ -76,8 +104,21 @@ def training_people(name: str, skeleton: str | Skeleton) -> Iterable[Batch]:
     """People of the same kind that a model may have seen, to make the mean pose from."""
     if _known(name) == "single-val":
         return synthetic.stream(100, skeleton=skeleton, size=SIZE)
+    if name in CROWDS:
+        return _in_true_boxes(skeleton)
     people = pool.Pool.of(_photographs("train")[:SHOWN], get(skeleton), SIZE, margin=1.0)
     return [people.batch(rows) for rows in pool.order(len(people), 0, 0, len(people)).split(100)]
+
+
+def _in_true_boxes(skeleton: str | Skeleton) -> Iterator[Batch]:
+    """Everybody in one picture after another of the benchmark's world, cut out as a model is shown them."""
+    for number in count():
+        for scene in synthetic.scenes(25, seed=f"people in boxes {number}", skeleton=skeleton):
+            if scene.people:
+                images, matrices = geometry.crop(scene.image, crowds.true_boxes(scene), SIZE, BOX_PADDING)
+                joints = geometry.apply(matrices, torch.stack([person.joints for person in scene.people]))
+                visible = torch.stack([person.visible for person in scene.people])
+                yield Batch(images, joints, visible, get(skeleton))
 
 
 def _known(name: str) -> str:

@@ -13,6 +13,11 @@ from course_lib.errors import CourseError
 from course_lib.estimate import add_model_options, load_model
 from course_lib.training import benchmarks, distributed
 
+# scores on pictures of many people -> their headings
+_CROWDS = {
+    **{"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR", "pckh_map": "PCKh-mAP"},
+    **{"people": "people", "pictures": "pictures"},
+}
 ALONE = ("recipe", "steps", "seed", "ship")  # options of one recipe's training, not of the queue
 
 
@@ -35,7 +40,7 @@ def add_parsers(subparsers: Any) -> None:
     parser = subparsers.add_parser("evaluate", help="measure a model on a benchmark")
     add_model_options(parser)
     names = (*benchmarks.NAMES, "all")
-    parser.add_argument("--data", choices=names, default=names[0], help="the benchmark, or all there is data for")
+    parser.add_argument("--data", choices=names, help="the benchmark, or all that are meant for the model (the first)")
     parser.add_argument("--baseline", action="store_true", help="also show what the mean pose reaches")
     parser.add_argument("--record", action="store_true", help="write the scores into the checkpoint's header")
     parser.set_defaults(func=evaluate)
@@ -73,7 +78,7 @@ def train(arguments: argparse.Namespace) -> int:
         return 128 + getattr(signal, trained.stopped)
     print(f"{trained.header['steps']} steps; {trained.data_share():.0%} of the time went into making the data")
     checkpoint = state.with_name(f"{recipe.name}.safetensors")
-    scores = {name: benchmarks.measure(trained.model, name) for name in benchmarks.possible()}
+    scores = {name: benchmarks.measure(trained.model, name) for name in benchmarks.possible(trained.model)}
     for name, one in scores.items():
         print_table({recipe.name: one}, name)
     header = checkpoints.record(checkpoint, scores)
@@ -107,15 +112,18 @@ def train_queue(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Prints a table of scores for each benchmark, and records them where that is asked for."""
     model, file = load_model(arguments)
-    for name in benchmarks.possible() if arguments.data == "all" else (arguments.data,):
-        rows = {file.stem: benchmarks.measure(model, name, arguments.flip)}
+    meant = benchmarks.possible(model)
+    for name in meant if arguments.data == "all" else (arguments.data or meant[0],):
+        title, rows = benchmarks.title(model, name), {file.stem: benchmarks.measure(model, name, arguments.flip)}
         if arguments.baseline:
             from course_lib.training.evaluate import MeanPose
 
-            rows["mean pose"] = benchmarks.measure(MeanPose.of(benchmarks.training_people(name, model.skeleton)), name)
-        print_table(rows, name)
+            mean = MeanPose.of(benchmarks.training_people(name, model.skeleton))
+            told = benchmarks.title(mean, name).removeprefix(title)  # what it is told that the model is not
+            rows[f"mean pose{told}"] = benchmarks.measure(mean, name)
+        print_table(rows, title)
         if arguments.record:
-            checkpoints.record(file, {f"{name} flipped" if arguments.flip else name: rows[file.stem]})
+            checkpoints.record(file, {f"{title} flipped" if arguments.flip else title: rows[file.stem]})
             print(f"recorded in {file}")
     return 0
 
@@ -124,16 +132,34 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def print_table(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
-    """Scores down, weights across; then PCK@0.2 of every joint, and how far chance could move the whole."""
+    """Scores down, weights across; then PCK@0.2 of every joint, and how far chance could move the whole.
+
+    Of pictures of many people: scores across, and for each of the weights the whole and then numbers of people down.
+    """
+    if all("by_people" in scores for scores in rows.values()):
+        return _print_crowds(rows, benchmark)
     columns = [_flat(scores) for scores in rows.values()]
     first = max(len(name) for name in (*columns[0], benchmark))
     print(f"{benchmark:{first}}" + "".join(f"  {row:>18}" for row in rows))
     for name in columns[0]:
         print(f"{name:{first}}" + "".join(f"  {_number(column[name]):>18}" for column in columns))
     for row, scores in rows.items():
-        if scores["pck@0.2_interval"]:
-            low, high = scores["pck@0.2_interval"]
-            print(f"{row}: on other such people, pck@0.2 would lie between {low:.3f} and {high:.3f} (95 %)")
+        _print_interval(row, scores, "people", "pck@0.2")
+
+
+def _print_crowds(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
+    for row, scores in rows.items():
+        print(f"{benchmark}: {row}")
+        print(f"{'in a picture':14}" + "".join(f"{heading:>10}" for heading in _CROWDS.values()))
+        for people, one in {"any number": scores, **scores["by_people"]}.items():
+            print(f"{people:14}" + "".join(f"{_number(one[name]):>10}" for name in _CROWDS))
+        _print_interval(row, scores, "pictures", "ap")
+
+
+def _print_interval(row: str, scores: dict[str, Any], drawn: str, name: str) -> None:
+    if interval := scores[f"{name}_interval"]:
+        low, high = interval
+        print(f"{row}: on other such {drawn}, {name} would lie between {low:.3f} and {high:.3f} (95 %)")
 
 
 def _flat(scores: dict[str, Any]) -> dict[str, float | int | None]:

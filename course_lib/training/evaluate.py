@@ -72,13 +72,19 @@ def first_people(model: Estimator, scenes: Sequence[Scene]) -> list[Person]:
     for scene in scenes:
         if not scene.people:
             raise CourseError(f"scene {scene.id} has nobody in it, so there is no one to estimate")
-        own, true = model.skeleton, scene.people[0].skeleton
+        check_skeleton(model, scene)
+    return [scene.people[0] for scene in scenes]
+
+
+def check_skeleton(model: Estimator, scene: Scene) -> None:
+    """Refuses a scene that is labelled with other joints than a model's."""
+    own = model.skeleton
+    for true in {person.skeleton for person in scene.people}:
         if own.joints != true.joints:
             raise CourseError(
                 f"scene {scene.id} is labelled with skeleton '{true.name}', but the model has '{own.name}'; make the "
                 f"scenes with skeleton='{own.name}'"
             )
-    return [scene.people[0] for scene in scenes]
 
 
 def interval(marks: Marks, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float] | None:
@@ -89,7 +95,7 @@ def interval(marks: Marks, level: float = 0.95, samples: int = 2000, seed: int =
     """
     if not marks.count:
         return None
-    return _middle(_shares_of_samples(marks, samples, seed), level)
+    return middle(_shares_of_samples(marks, samples, seed), level)
 
 
 def paired_interval(
@@ -104,7 +110,7 @@ def paired_interval(
         raise CourseError("two models can only be compared in pairs on the same joints of the same people")
     if not one.count:
         return None
-    return _middle(_shares_of_samples(one, samples, seed) - _shares_of_samples(other, samples, seed), level)
+    return middle(_shares_of_samples(one, samples, seed) - _shares_of_samples(other, samples, seed), level)
 
 
 def _shares_of_samples(marks: Marks, samples: int, seed: int) -> Tensor:
@@ -117,7 +123,7 @@ def _shares_of_samples(marks: Marks, samples: int, seed: int) -> Tensor:
     return right[drawn].sum(1)[totals > 0] / totals[totals > 0]
 
 
-def _middle(values: Tensor, level: float) -> tuple[float, float]:
+def middle(values: Tensor, level: float) -> tuple[float, float]:
     """Between which values this share of them lies."""
     tail = (1 - level) / 2
     low, high = torch.quantile(values, values.new_tensor([tail, 1 - tail])).tolist()

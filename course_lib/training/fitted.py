@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fits a model, measures it, writes it with its scores, and says where."""
     file = arguments.ship or provenance.weights_file(paths.BUILD / "training", arguments.name)
     model, header = fit(arguments.name, arguments.people, arguments.seed, arguments.start)
-    scores = {name: benchmarks.measure(model, name) for name in benchmarks.possible()}
+    scores = {name: benchmarks.measure(model, name) for name in benchmarks.possible(model)}
     for name, one in scores.items():
         print_table({arguments.name: one}, name)
     checkpoints.save(file, model, {**header, "scores": scores}, limit=checkpoints.SHIPPED_LIMIT)

@@ -240,7 +240,7 @@ class Queue:
             row.add(f"too large to ship: {checkpoints.SHIPPED_LIMIT / checkpoints.MEGABYTE:g} MB is the limit")
         model = models.load(header["model"], file).to(self.device)
         scores = {}
-        for name in benchmarks.possible():
+        for name in benchmarks.possible(model):
             try:
                 scores[name], _ = self.examiner.examine(model, name)
                 row.scores[name] = benchmarks.headline(name, scores[name])
