@@ -78,6 +78,8 @@ def load_into(path: str | Path, model: nn.Module, part: str = "") -> dict[str, A
     if part:
         start = f"{part}."
         tensors = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+        if not tensors:
+            raise CourseError(f"{path} holds weights of '{header['model']}', which has no part '{part}' to take")
     own = model.state_dict()
     if missing := sorted(own.keys() - tensors.keys()):
         raise CourseError(f"{path} lacks {_some(missing)}, which the model has; was it built with other options?")

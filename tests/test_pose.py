@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_lib.errors import CourseError
-from course_lib.pose import Batch, Pose, Scene
+from course_lib.pose import Batch, Crowd, Pose, Scene
 from course_lib.skeletons import COCO, LSP
 
 
@@ -50,3 +50,51 @@ def test_a_moved_pose_leaves_the_old_one_alone():
 
 def test_a_scene_knows_its_height_and_width():
     assert Scene(torch.zeros(3, 7, 9), []).size == (7, 9)
+
+
+# --- crowds -----------------------------------------------------------------------------------------------------------
+
+
+def crowd(count=2, people=3):
+    shapes = ((count, 3, 4, 6), (count, people, 14, 2), (count, people, 14), (count, 4, 6))
+    images, joints, visible, labelled = (torch.rand(shape) for shape in shapes)
+    return Crowd(images, joints, (1 + 2 * visible).long(), labelled, LSP)
+
+
+def test_crowds_of_different_size_are_put_together_and_taken_apart():
+    parts = [crowd(2, 3), crowd(1, 0), crowd(3, 5)]
+    whole = Crowd.cat(parts)
+    assert len(whole) == 6 and whole.size == (4, 6) and whole.joints.shape == (6, 5, 14, 2)
+    for part, rows in zip(parts, (slice(0, 2), slice(2, 3), slice(3, 6)), strict=True):
+        again, room = whole[rows], part.joints.shape[1]
+        for name in ("images", "labelled"):
+            assert torch.equal(getattr(again, name), getattr(part, name))
+        assert torch.equal(again.joints[:, :room], part.joints) and torch.equal(again.visible[:, :room], part.visible)
+        assert not again.visible[:, room:].any()
+    assert whole.visible.dtype == torch.long and parts[1].joints.shape == (1, 0, 14, 2)
+    assert torch.equal(whole[torch.tensor([5, 0])].images, whole.images[[5, 0]])
+    assert whole.to("cpu").skeleton is LSP and len(whole[:0]) == 0
+
+
+def test_room_is_only_added():
+    one = crowd(2, 3)
+    assert one.with_room(7).joints.shape == (2, 7, 14, 2) and one.with_room(2).visible.shape == (2, 3, 14)
+
+
+@pytest.mark.parametrize(
+    ("joints", "visible", "labelled"),
+    [
+        ((2, 14, 2), (2, 14), (2, 4, 6)),
+        ((2, 3, 17, 2), (2, 3, 17), (2, 4, 6)),
+        ((1, 3, 14, 2), (2, 3, 14), (2, 4, 6)),
+        ((2, 3, 14, 2), (2, 4, 14), (2, 4, 6)),
+        ((2, 3, 14, 2), (2, 3, 14), (2, 4, 5)),
+        ((2, 3, 14, 2), (2, 3, 14), (2, 1, 4, 6)),
+    ],
+)
+def test_a_crowd_whose_parts_do_not_fit_is_refused_with_the_shapes_it_needs(joints, visible, labelled):
+    with pytest.raises(CourseError, match=r"images .*joints \(B, N, 14, 2\), .*labelled \(B, H, W\); got") as caught:
+        Crowd(torch.zeros(2, 3, 4, 6), torch.zeros(joints), torch.zeros(visible), torch.zeros(labelled), LSP)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CourseError, match="no batches"):
+        Crowd.cat([])

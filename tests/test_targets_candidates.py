@@ -32,6 +32,19 @@ def test_peaks_of_bells_are_their_centres():
         torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-4)
 
 
+def test_peaks_that_are_not_refined_are_the_centres_of_their_cells():
+    maps = torch.rand(3, 7, 8, generator=generator())
+    exact, coarse = peaks(maps), peaks(maps, refine=False)
+    assert torch.equal(exact.scores, coarse.scores) and torch.equal(exact.joints, coarse.joints)
+    assert bool((coarse.points % 1 == 0.5).all())
+    column, row = coarse.points.long().unbind(-1)
+    assert torch.equal(maps[coarse.joints, row, column], coarse.scores)
+    assert float((exact.points - coarse.points).abs().max()) <= 0.5
+    assert not torch.equal(exact.points, coarse.points)
+    none = peaks(torch.zeros(3, 7, 8), refine=False)
+    assert none.points.shape == (0, 2) and len(none.scores) == 0
+
+
 def test_a_plateau_is_one_peak():
     maps = torch.zeros(1, 8, 9)
     maps[0, 2:4, 3:6] = 0.7

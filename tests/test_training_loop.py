@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training_helpers import ENVIRONMENT, RECIPE, SCRIPT, stream, tiny
 
 from course_lib import checkpoints
 from course_lib.errors import CourseError
+from course_lib.models.deepcut import learning
 from course_lib.pose import Batch
 from course_lib.training import devices, provenance, recipes, train
 from course_lib.training.optimise import Average, learning_rate, optimiser
@@ -72,9 +74,12 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path):
 # Options that make a network small, by the first word of its name
 SMALL = {
     "cpm": {"stages": 2, "image_channels": (4, 8), "feature_channels": 6, "first_channels": 8, "input_size": (32, 32)},
+    "deepcut": {"width": 4, "input_size": (32, 32)},
     "deeppose": {"stem": (5, 2), "shrink": 1, "channels": (4, 4, 4, 4, 4), "hidden": 8, "input_size": (32, 32)},
     "hourglass": {"stacks": 2, "width": 8, "depth": 2, "input_size": (32, 32)},
     "ief": {"width": 8, "bound": 6.0, "sigma": 4.0, "input_size": (32, 32)},
+    "paf": {"stages": 2, "field_stages": 1, "groups": ((4,), (4,), (4,)), "feature_channels": (4, 4)}
+    | {"width": 4, "hidden": 4, "input_size": (32, 32)},
     "tompson": {"input_size": (64, 64), "stages": 7, "widths": (8,), "hidden": (16, 8), "crop_size": 12},
 }
 
@@ -83,6 +88,7 @@ SMALL = {
 def test_every_recipe_resumes_to_the_same_bytes_on_its_own_data(tmp_path, name, photographs, monkeypatch):
     """Recipe, data, augmentation and precision are real; only the network is small, and its start random."""
     monkeypatch.setenv("COURSE_DATA", str(photographs))
+    monkeypatch.setattr(learning, "learn", partial(learning.learn, pictures=6))
     small = SMALL[recipes.get(name).model.split("_")[0]]
     recipe = replace(recipes.get(name), options=small, batch=3, compile=False, start="")
     options = {"recipe": recipe, "model": None, "batches": None, "steps": 5}

@@ -247,7 +247,7 @@ class PartAffinityFields(PoseModel):
 
     def loss(self, outputs: Answer, batch: Crowd) -> dict[str, Tensor]:
         """Every stage's error, and their sum under "total"."""
-        weight = F.avg_pool2d(batch.labelled[:, None], self.stride)[:, 0]
+        weight = F.avg_pool2d(batch.labelled[:, None].float(), self.stride)[:, 0]
         return compare(outputs, self.targets(batch.joints, batch.visible, batch.size, weight))
 
     def targets(self, joints: Tensor, visible: Tensor, size: tuple[int, int], weight: Tensor | None = None) -> Targets:

@@ -119,7 +119,10 @@ def train(
         header = run.header()
         stopped = signals.caught or ended
         if not stopped and hasattr(run.average.model, "settle"):
-            run.average.model.settle(run.further_batches())
+            try:
+                run.average.model.settle(run.further_batches())
+            except CourseError as error:  # the weights are worth keeping all the same
+                log.warning("%s; the model was trained by gradients alone", error)
     trained = Trained(run.average.model, run.history, header, stopped)
     if run.file and world.main and not trained.stopped:
         try:

@@ -109,6 +109,10 @@ def mixture(
     size, counts, public = model.input_size, shares(recipe, count), {}
     if "crowd" in recipe.data and len(recipe.data) > 1:
         raise CourseError(f"recipe '{recipe.name}': 'crowd' does not mix with single people ({', '.join(recipe.data)})")
+    if (many := getattr(model, "many", False)) != ("crowd" in recipe.data):
+        sees = "everybody, so it is trained on 'crowd'" if many else "one person, so it is not trained on 'crowd'"
+        given = ", ".join(recipe.data)
+        raise CourseError(f"recipe '{recipe.name}': model '{recipe.model}' looks for {sees}; got {given}")
     for name in recipe.data:
         if name not in WORLDS and counts[name]:
             public[name] = _people(recipe, name, pool.pool_size(size), device)

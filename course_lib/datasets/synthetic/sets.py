@@ -213,9 +213,9 @@ def _crowd(cast: Cast, images: Tensor, rendering: Rendering, skeleton: Skeleton)
     """People's numbers in the cast become their places; of whom too little can be seen, nothing is labelled."""
     joints, visible, _ = cast.truth(skeleton, rendering)
     total, device = len(cast.image), images.device
-    owners = rendering.owners()
-    samples = torch.bincount(owners[owners >= 0].flatten(), minlength=total).cpu()
-    visible = visible.masked_fill((samples < _SMALLEST_MASK * SAMPLES**2)[:, None], UNLABELLED)
+    owners = _owners_of_pixels(rendering.owners())
+    pixels = torch.bincount(owners[owners >= 0], minlength=total).cpu()
+    visible = visible.masked_fill((pixels < _SMALLEST_MASK)[:, None], UNLABELLED)
     number = torch.bincount(cast.image, minlength=len(images))
     place = torch.arange(total) - (number.cumsum(0) - number)[cast.image]  # in a scene's cast people stand in a row
     room = (len(images), int(number.max()) if total else 0, len(skeleton))
@@ -247,16 +247,14 @@ def _scenes(
     """Scenes with full truth; with `first`, image b's person b is listed first and always."""
     joints, visible, space = (part.float() for part in cast.truth(skeleton, rendering))
     owners = rendering.owners().cpu()
+    masks = _owners_of_pixels(owners)
     heads = _head_boxes(cast).float()
     images = images.cpu()
     result = []
     for number, image in enumerate(images):
         people, motions, views = [], [], []
         for index in (cast.image == number).nonzero()[:, 0].tolist():
-            samples = owners[number] == index
-            # a pixel belongs to whom most of its samples show; where two have half of them, the first sample decides
-            share = torch.nn.functional.avg_pool2d(samples.float()[None, None], SAMPLES)[0, 0]
-            mask = share + samples[::SAMPLES, ::SAMPLES] / 8 > 0.5
+            mask = masks[number] == index
             main = first and index == number
             if int(mask.sum()) < _SMALLEST_MASK and not main:
                 continue
@@ -266,7 +264,7 @@ def _scenes(
                     visible=visible[index].long(),
                     skeleton=skeleton,
                     box=_mask_box(mask),
-                    area=float(samples.sum()) / SAMPLES**2,
+                    area=float((owners[number] == index).sum()) / SAMPLES**2,
                     mask=mask,
                     head_box=heads[index],
                     joints3d=space[index] * 1000,
@@ -279,6 +277,15 @@ def _scenes(
             meta |= {"motion": motions[0], "view": views[0]}
         result.append(Scene(image, people, id=start + number + 1, meta=meta))
     return result
+
+
+def _owners_of_pixels(owners: Tensor) -> Tensor:
+    """Of samples' owners (B, h, w) the pixels' (B, H, W): whom three of a pixel's four samples show, or two of them
+    with the first; elsewhere -1."""
+    first, *others = (owners[:, y::SAMPLES, x::SAMPLES] for y in range(SAMPLES) for x in range(SAMPLES))
+    alone = torch.stack([first != other for other in others]).all(0)
+    agree = torch.stack([others[0] == other for other in others[1:]]).all(0)
+    return torch.where(alone, torch.where(agree, others[0], -1), first)
 
 
 def _mask_box(mask: Tensor) -> Tensor:

@@ -86,25 +86,27 @@ def _features(kind: str, seen: Detections, c: int, k: int, mean: np.ndarray) -> 
 
 
 def learn(network: Any, pairs: Pairs, crowds: Iterable[Crowd], pictures: int = PICTURES) -> None:
-    """Fits all regressions to what a DeepCut network sees of so many pictures of labelled crowds."""
-    looked = list(_looked_at(network, crowds, pictures))
+    """Fits all regressions to what a DeepCut network sees of so many pictures of labelled crowds, or none of them."""
     same: list[tuple[np.ndarray, np.ndarray]] = []
-    hits: dict[tuple[int, int], list[tuple[Detections, np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
-    for seen, cells, joints, labelled in looked:
+    hits: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = defaultdict(list)  # what `regressed` takes, and truths
+    for seen, cells, joints, labelled in _looked_at(network, crowds, pictures):
         same += _same_class(cells, joints, labelled)
         owner = _owners(seen.places, seen.classes, joints, labelled)
         for c, k in pairs.between:
             d, e = (np.flatnonzero((seen.classes == one) & (owner >= 0)) for one in (c, k))
             if len(d) and len(e):
                 d, e = (x.ravel() for x in np.meshgrid(d, e, indexing="ij"))
-                hits[c, k].append((seen, d, e, owner[d] == owner[e]))
-    if not same or len(hits) < len(pairs.between):
+                expected = seen.others[d, c, k], seen.others[e, k, c]
+                hits[c, k].append((seen.places[d], seen.places[e], *expected, owner[d] == owner[e]))
+    examples = {pair: tuple(np.concatenate(part) for part in zip(*rows, strict=True)) for pair, rows in hits.items()}
+    distances, alike = (np.concatenate(part) for part in zip(*same, strict=True)) if same else (np.zeros(0),) * 2
+    truths = [alike, *(mine for *_, mine in examples.values())]
+    if len(examples) < len(pairs.between) or not all(mine.any() and not mine.all() for mine in truths):
         raise CourseError("the network sees too few joints of these people to learn who belongs to whom from them")
-    distances, alike = (np.concatenate(part) for part in zip(*same, strict=True))
     pairs.keep("same", 0, Logistic.fit(distances[:, None], alike, LOSS_WEIGHT))
     for number, pair in enumerate(pairs.between):
-        first, second, forward, backward, mine = _examples(hits[pair], *pair)
-        mean = (second - first)[mine].mean(0) if mine.any() else np.zeros(2)
+        first, second, forward, backward, mine = examples[pair]
+        mean = (second - first)[mine].mean(0)
         pairs.offsets[pair], pairs.offsets[pair[::-1]] = (torch.from_numpy(x).float() for x in (mean, -mean))
         mean = pairs.offsets[pair].double().cpu().numpy()
         features = {"geometry": pairwise.geometry(first, second, mean)}
@@ -149,13 +151,3 @@ def _same_class(cells: Detections, joints: np.ndarray, labelled: np.ndarray) -> 
         apart = np.linalg.norm(cells.places[own[i]] - cells.places[own[j]], axis=-1)
         found.append((apart, owner[own[i]] == owner[own[j]]))
     return found
-
-
-def _examples(
-    hits: list[tuple[Detections, np.ndarray, np.ndarray, np.ndarray]], c: int, k: int
-) -> tuple[np.ndarray, ...]:
-    """Places of both (n, 2), the offsets expected forward and backward (n, 2), and whether they are one person's."""
-    rows = [
-        (seen.places[d], seen.places[e], seen.others[d, c, k], seen.others[e, k, c], mine) for seen, d, e, mine in hits
-    ]
-    return tuple(np.concatenate(part) for part in zip(*rows, strict=True))

@@ -51,7 +51,7 @@ from course_lib.targets.discs import discs
 SOLVERS = ("local", "exact", "stages")
 FAR = 30.0  # pixels that a neighbour's offset is measured in, for the loss
 RARE = -4.0  # the first logit: nearly no cell is on a joint
-STAGES = (("shoulder", "neck", "head"), ("elbow", "wrist"), ("hip", "knee", "ankle"))  # words in the joints' names
+STAGES = (("shoulder", "neck", "head"), ("elbow", "wrist"))  # words in the names of the first joints and the next
 
 
 class Dense(NamedTuple):
@@ -120,7 +120,7 @@ class DeepCut(PoseModel):
     def loss(self, outputs: Dense, batch: Crowd) -> dict[str, Tensor]:
         """Cross-entropy of the parts, and 0.05 times Huber's loss of both kinds of offsets, in discs only."""
         truth = discs(batch.joints / self.stride, batch.visible, outputs.parts.shape[-2:], self.radius / self.stride)
-        weight = F.avg_pool2d(batch.labelled[:, None], self.stride)
+        weight = F.avg_pool2d(batch.labelled[:, None].float(), self.stride)
         parts = F.binary_cross_entropy_with_logits(outputs.parts, truth.inside.float(), weight=weight)
         picture, joint, row, column = truth.where
         found = outputs.offsets[picture, joint, :, row, column]  # (n, 2)
@@ -139,7 +139,12 @@ class DeepCut(PoseModel):
 
     def settle(self, crowds: Iterable[Crowd]) -> None:
         """Learns the pairwise probabilities from what the trained network sees of pictures with labelled people."""
-        learning.learn(self, self.pairs, crowds)
+        was_training = self.training
+        self.eval()
+        try:
+            learning.learn(self, self.pairs, crowds)
+        finally:
+            self.train(was_training)
 
     # --- candidates and their program ---
 
@@ -229,8 +234,9 @@ class DeepCut(PoseModel):
 
 def stages(skeleton: Skeleton) -> list[list[int]]:
     """DeeperCut's three: head and shoulders, then arms, then the rest of the body."""
-    found = [[k for k, name in enumerate(skeleton.joints) if any(w in name for w in words)] for words in STAGES[:2]]
-    return [*found, [k for k in range(len(skeleton)) if k not in found[0] and k not in found[1]]]
+    found = [[k for k, name in enumerate(skeleton.joints) if any(w in name for w in words)] for words in STAGES]
+    rest = [k for k in range(len(skeleton)) if not any(k in stage for stage in found)]
+    return [stage for stage in (*found, rest) if stage]
 
 
 def _apart(places: np.ndarray, scores: np.ndarray, classes: np.ndarray, apart: float) -> np.ndarray:
