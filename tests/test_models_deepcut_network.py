@@ -285,12 +285,12 @@ def test_impossible_networks_are_refused():
 
 
 def test_some_pictures_of_the_easy_world_are_learned_by_heart_and_everybody_is_found():
-    """The whole way: train, settle, estimate."""
+    """The whole way: train, settle, estimate. People are 20 pixels high, and discs must not cover half of them."""
     size, steps = (64, 96), 80
     world = synthetic.Settings(**EASY)
     crowd = next(synthetic.crowds(4, seed=2, size=size, people=(2, 2), settings=world))
     torch.manual_seed(0)
-    model = DeepCut(width=32, input_size=size).to(memory_format=torch.channels_last)
+    model = DeepCut(width=32, radius=3.5, input_size=size).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), 8e-3)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 8e-3 if step < 0.75 * steps else 2e-3

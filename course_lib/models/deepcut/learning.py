@@ -4,6 +4,10 @@ Candidates of pictures whose people are known are given to the people whose join
 person are then an example of "same", two of different people of "other": one logistic regression for every two classes,
 on DeepCut's features and another on DeeperCut's, and one for candidates of the same class, on their distance. They live
 in buffers, so that they travel with the network's weights.
+
+In a crowd of n people a pair has n - 1 chances in n to be of two of them. The published code learns from as many pairs
+of the one kind as of the other; here, where the whole picture is one program, pairs count
+as often as they occur. Fitted to balanced pairs, the probabilities join people who have nothing to do with each other.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ FEATURES = {"geometry": 13, "regressed": 8}
 PICTURES = 600  # that are looked at
 HIT = 8.0  # pixels from a joint within which a candidate is somebody's
 CELLS = 12  # of a class's discs in one picture are compared for the regression of the same class
-LOSS_WEIGHT = 0.1
+SAME_WEIGHT, BETWEEN_WEIGHT = 100.0, 10.0  # of the loss against 1/2 |w|^2: some thousand examples need no prior
 
 
 class Detections(NamedTuple):
@@ -103,7 +107,7 @@ def learn(network: Any, pairs: Pairs, crowds: Iterable[Crowd], pictures: int = P
     truths = [alike, *(mine for *_, mine in examples.values())]
     if len(examples) < len(pairs.between) or not all(mine.any() and not mine.all() for mine in truths):
         raise CourseError("the network sees too few joints of these people to learn who belongs to whom from them")
-    pairs.keep("same", 0, Logistic.fit(distances[:, None], alike, LOSS_WEIGHT))
+    pairs.keep("same", 0, Logistic.fit(distances[:, None], alike, SAME_WEIGHT, balance=False))
     for number, pair in enumerate(pairs.between):
         first, second, forward, backward, mine = examples[pair]
         mean = (second - first)[mine].mean(0)
@@ -112,7 +116,7 @@ def learn(network: Any, pairs: Pairs, crowds: Iterable[Crowd], pictures: int = P
         features = {"geometry": pairwise.geometry(first, second, mean)}
         features["regressed"] = pairwise.regressed(first, second, forward, backward)
         for kind, values in features.items():
-            pairs.keep(kind, number, Logistic.fit(values, mine, LOSS_WEIGHT))
+            pairs.keep(kind, number, Logistic.fit(values, mine, BETWEEN_WEIGHT, balance=False))
 
 
 def _looked_at(

@@ -11,6 +11,7 @@ people have the same size: nothing here knows a scale, and 37.5 pixels are littl
 |---|---|---|
 | same class | closed form, or a regression on dist and dist^2 | closed form |
 | geometry | 13 terms and the 2 C class scores of both | the 13 terms |
+| others | as many as of one person | so for `fit_body`; at their true frequency for a network's candidates |
 | angle | of the offset | between the offset and the mean offset, which no turn makes jump |
 """
 
@@ -88,9 +89,17 @@ class Logistic(NamedTuple):
         return np.concatenate([scaled, np.ones((*scaled.shape[:-1], 1))], axis=-1)
 
     @classmethod
-    def fit(cls, features: ArrayLike, same: ArrayLike, loss_weight: float = LOSS_WEIGHT, seed: int = 0) -> Logistic:
+    def fit(
+        cls,
+        features: ArrayLike,
+        same: ArrayLike,
+        loss_weight: float = LOSS_WEIGHT,
+        balance: bool = True,
+        seed: int = 0,
+    ) -> Logistic:
         """minimise 1/2 |w|^2 + loss_weight * sum of log(1 + exp(-s w . f)), s = 1 for pairs (n, F) of one person, -1
-        for the others, of which as many are drawn as there are of the first kind."""
+        for the others. To `balance` them, as the published code does, of the others as many are drawn as there are of
+        the first kind: then 1/2 means "as likely as not, were they as frequent". Else it is a true probability."""
         features, same = np.asarray(features, dtype=float), np.asarray(same, dtype=bool)
         if features.ndim != 2 or same.shape != features.shape[:1] or not np.isfinite(features).all():
             raise CourseError(
@@ -103,7 +112,7 @@ class Logistic(NamedTuple):
         if not loss_weight > 0:
             raise CourseError(f"the weight of the loss must be positive; got {loss_weight}")
         ours, others = np.flatnonzero(same), np.flatnonzero(~same)
-        if len(others) > len(ours):
+        if balance and len(others) > len(ours):
             others = np.random.default_rng(seed).choice(others, len(ours), replace=False)
         chosen = np.concatenate([ours, others])
         model = cls(features[chosen].min(0), features[chosen].max(0), np.zeros(features.shape[1] + 1))
@@ -213,7 +222,7 @@ def fit_body(
                 )
             mean = (second - first)[same].mean(0)
             offsets[c, k], offsets[k, c] = mean, -mean
-            models[c, k] = Logistic.fit(geometry(first, second, mean), same, loss_weight, seed)
+            models[c, k] = Logistic.fit(geometry(first, second, mean), same, loss_weight, seed=seed)
     return Body(offsets, models)
 
 
