@@ -10,7 +10,14 @@ from course_lib import checkpoints
 from course_lib.lessons import studies
 from course_lib.training import recipes
 
-STORED = ("lesson_02_study", "lesson_03_study", "lesson_04_fields", "lesson_05_study", "lesson_06_ablation")
+STORED = (
+    "lesson_02_study",
+    "lesson_03_study",
+    "lesson_04_fields",
+    "lesson_05_study",
+    "lesson_06_ablation",
+    "lesson_07_study",
+)
 
 
 def test_a_study_comes_back_as_it_was_stored_and_says_where_it_is_from(tmp_path):

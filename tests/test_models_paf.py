@@ -351,6 +351,15 @@ def test_a_whole_picture_of_any_size_can_be_estimated():
     torch.testing.assert_close(pose.joints, 2 * own[0], rtol=0, atol=0.1)
 
 
+def test_scales_are_padded_to_what_the_trunk_takes():
+    model = paf.paf_course().eval()
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = model(images)
+    assert at_scales(model, images, (0.7, 1.3)).maps.shape == whole.maps[-1:].shape
+    torch.testing.assert_close(at_scales(model, images, (1.0,)).fields, whole.fields[-1:], rtol=1e-4, atol=1e-5)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 

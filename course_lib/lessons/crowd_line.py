@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from course_lib import checkpoints, models, paths
-from course_lib.errors import CourseError
+from course_lib.errors import CourseError, unknown_name
 from course_lib.lessons import studies
 from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.show import style
@@ -44,6 +44,16 @@ TOLD_SYSTEM = System("hourglass_course", TOP_DOWN, 2016)
 COLUMNS = ("year", "parameters, M", "multiply-adds, G", "AP", "AP 50", "PCKh-mAP")
 
 
+def systems(last: str | None = None) -> tuple[System, ...]:
+    """The systems up to and with these weights, in the order of the lessons."""
+    names = [one.weights for one in SYSTEMS]
+    if last is None:
+        return SYSTEMS
+    if last not in names:
+        raise unknown_name("system of the multi-person line", last, names)
+    return SYSTEMS[: names.index(last) + 1]
+
+
 def scores(weights: str, benchmark: str = BENCHMARK) -> dict[str, Any]:
     """What was measured on a benchmark, as the header of the shipped weights tells."""
     found = checkpoints.read_header(paths.checkpoint(weights))["scores"]
@@ -55,10 +65,10 @@ def scores(weights: str, benchmark: str = BENCHMARK) -> dict[str, Any]:
     return found[benchmark]
 
 
-def measured() -> dict[str, dict[str, Any]]:
-    """The scores of the whole line by title, what is told the true boxes first."""
+def measured(last: str | None = None) -> dict[str, dict[str, Any]]:
+    """The scores of the line up to and with the weights `last` by title, what is told the true boxes first."""
     told = {MEAN_POSE: studies.load(FILE)["scores"], TOP_DOWN: scores(TOLD_SYSTEM.weights, TOLD)}
-    return {**told, **{system.title: scores(system.weights) for system in SYSTEMS}}
+    return {**told, **{system.title: scores(system.weights) for system in systems(last)}}
 
 
 def columns() -> tuple[str, ...]:
@@ -66,24 +76,24 @@ def columns() -> tuple[str, ...]:
     return (*COLUMNS, *(f"AP, {group} people" for group in studies.load(FILE)["scores"]["by_people"]))
 
 
-def rows() -> dict[str, list[Any]]:
-    """A row of `columns` for everything in the line."""
+def rows(last: str | None = None) -> dict[str, list[Any]]:
+    """A row of `columns` for everything in the line up to and with the weights `last`."""
     about: dict[str, list[Any]] = {MEAN_POSE: [None, None, None]}
-    for system in (TOLD_SYSTEM, *SYSTEMS):
+    for system in (TOLD_SYSTEM, *systems(last)):
         model = models.load(system.weights)
         about[system.title] = [system.year, parameters(model) / 1e6, giga_multiply_adds(model)]
     return {
         title: [*about[title], one["ap"], one["ap50"], one["pckh_map"], *(g["ap"] for g in one["by_people"].values())]
-        for title, one in measured().items()
+        for title, one in measured(last).items()
     }
 
 
-def draw() -> Figure:
+def draw(last: str | None = None) -> Figure:
     """AP and PCKh-mAP against the number of people in the picture; what is told the boxes is dashed."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 3.4))
     colours = (style.SKY, style.INK, *style.CYCLE)
     for ax, (key, title) in zip(axes, (("ap", "OKS-AP"), ("pckh_map", "PCKh-mAP")), strict=True):
-        for (name, one), colour in zip(measured().items(), colours, strict=False):
+        for (name, one), colour in zip(measured(last).items(), colours, strict=False):
             line = "--" if name in (MEAN_POSE, TOP_DOWN) else "-"
             groups = {group: values[key] for group, values in one["by_people"].items()}
             ax.plot(list(groups), list(groups.values()), line + "o", color=colour, label=name, markersize=4)

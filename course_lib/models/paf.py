@@ -185,6 +185,8 @@ class PartAffinityFields(PoseModel):
                 hourglass_course(skeleton=skeleton, stem_stride=STEM_STRIDE, input_size=input_size)
             )
             features = self.trunk.channels
+        # what height and width of a picture must be divisible by
+        self.multiple = self.stride if backbone == "vgg" else self.stride * 2**self.trunk.network.depth
         fields, maps = 2 * len(self.skeleton.limbs), len(self.skeleton) + 1
         if arrangement == "together":
             head = partial(plain, width=width, hidden=hidden, kernel=kernel, **style)
@@ -224,9 +226,9 @@ class PartAffinityFields(PoseModel):
             features = self.trunk(images)  # (B, F, h, w)
         else:
             height, width = images.shape[-2:]
-            if height % self.stride or width % self.stride or not height or not width:
+            if height % self.multiple or width % self.multiple or not height or not width:
                 raise CourseError(
-                    f"{type(self).__name__} needs height and width divisible by {self.stride}; got {height} x {width}"
+                    f"{type(self).__name__} needs height and width divisible by {self.multiple}; got {height} x {width}"
                 )
             features = self.trunk(images - 0.5)
         fields, maps = [], []

@@ -17,7 +17,7 @@ def at_scales(model: PartAffinityFields, images: Tensor, scales: Sequence[float]
     """The last stage's answers to images (B, 3, H, W) shown at several sizes, averaged: Answer with one stage.
 
     A small person is best seen enlarged, a large one as a whole. Every size is padded with grey, at the right and
-    below, to whole cells, and its answer is read, cubically, at the places of the cells of the picture as it is.
+    below, to what the network takes, and its answer is read, cubically, at the places of the picture's own cells.
     """
     if not scales or min(scales) <= 0:
         raise CourseError(f"scales must be one or more positive factors; got {tuple(scales)}")
@@ -31,7 +31,7 @@ def at_scales(model: PartAffinityFields, images: Tensor, scales: Sequence[float]
         shown = images
         if size != [height, width]:
             shown = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        down, right = (-n % model.stride for n in size)
+        down, right = (-n % model.multiple for n in size)
         answer = model(F.pad(shown, (0, right, 0, down), value=0.5))
         x, y = size[1] / (size[1] + right), size[0] / (size[0] + down)  # the picture's share of what was shown
         theta = images.new_tensor([[x, 0, x - 1], [0, y, y - 1]]).expand(len(images), 2, 3)

@@ -234,6 +234,21 @@ RECIPES = {
             queue=1,
         ),
         Recipe(
+            "paf_live",  # trained before the learner's eyes in lesson 07: two stages on a trunk that knows one person
+            model="paf_course",
+            options={"stages": 2, "input_size": (96, 128)},
+            data={"crowd": EASY | {"people": (2, 4)}},
+            start="hourglass_course",
+            pool=16,
+            batch=8,
+            steps=50,
+            learning_rate=3e-3,
+            warmup=8,
+            ema=0.9,
+            augment=EASILY,
+            precision="bf16",
+        ),
+        Recipe(
             "deepcut_course",  # ships with the course; its trunk begins from the one that has seen crowds
             model="deepcut_course",
             data={"crowd": {}},
