@@ -17,6 +17,7 @@ and from what they expect of each other, regressions (`pairwise.py`) make the pa
 | part loss        | again inside the network             | once                                             |
 | same class       | closed form in pixels                | a regression on the distance, learned            |
 | candidates       | 20 a part and stage; p < 0.2 is 0    | 20 a part, peaks above 0.2                       |
+| their labels     | every class                          | the map's they come from; labels="any"           |
 | solver           | branch and cut, in three stages      | local search; decode(..., solver="exact")        |
 """
 
@@ -49,6 +50,7 @@ from course_lib.targets import candidates
 from course_lib.targets.discs import discs
 
 SOLVERS = ("local", "exact", "stages")
+LABELS = ("own", "any")
 FAR = 30.0  # pixels that a neighbour's offset is measured in, for the loss
 RARE = -4.0  # the first logit: nearly no cell is on a joint
 STAGES = (("shoulder", "neck", "head"), ("elbow", "wrist"))  # words in the names of the first joints and the next
@@ -185,13 +187,21 @@ class DeepCut(PoseModel):
         values = (places.double(), parts[:, row, column].T.double(), joint, expected.double())
         return Detections(*(value.numpy() for value in values))
 
-    def program(self, seen: Detections, pairwise: str = "regressed", single_person: bool = False) -> Program:
+    def program(
+        self, seen: Detections, pairwise: str = "regressed", labels: str = "own", single_person: bool = False
+    ) -> Program:
         """The integer program of one picture's candidates.
 
         pairwise: "geometry", DeepCut's features of where two candidates are, or "regressed", DeeperCut's of where they
-        expect each other.
+        expect each other.  labels: a candidate may become a joint of "any" class that is likely enough there, or only
+        of its "own", whose map it is a peak of. Discs of neighbouring joints overlap, so that a neck's candidate is a
+        likely head as well; as a second head it is rewarded by the whole body once more, and bodies grow doubles.
         """
+        if labels not in LABELS:
+            raise unknown_name("choice of labels", labels, LABELS)
         unary = log_odds(seen.probabilities, prune=self.threshold)
+        if labels == "own":
+            unary = np.where(np.arange(unary.shape[1]) == seen.classes[:, None], unary, np.inf)
         return Program(unary, log_odds(self.pairs.probabilities(seen, pairwise)), single_person)
 
     def solution(self, program: Program, solver: str = "local", time_limit: float = 60.0) -> Solution:
@@ -211,13 +221,14 @@ class DeepCut(PoseModel):
         outputs: Dense,
         solver: str = "local",
         pairwise: str = "regressed",
+        labels: str = "own",
         time_limit: float = 60.0,
         least: int = 3,
     ) -> list[list[Pose]]:
         """The people of every picture in its pixels, the surest first. least: joints that a person must have."""
         answer = []
         for seen in self.candidates(outputs):
-            solution = self.solution(self.program(seen, pairwise), solver, time_limit)
+            solution = self.solution(self.program(seen, pairwise, labels), solver, time_limit)
             answer.append(to_poses(solution, seen.places, seen.probabilities, self.skeleton, least=least))
         return answer
 
