@@ -287,6 +287,9 @@ def test_no_time_at_all(form):
     assert not solution.proven and solution.bound == pytest.approx(program.least())
     fixed = free(20, 3)
     fixed.x[3, 1] = 1
+    early = solve(program, form=form, time_limit=1e-9, fixed=fixed)
+    assert early.clusters() == [{3: 1}] and early.objective == pytest.approx(program.unary[3, 1])
+    fixed.y[3, 4] = fixed.y[4, 3] = 1  # and 4 may be of any class
     with pytest.raises(CourseError, match="nothing that agrees with the fixed variables was found in 1e-09 seconds"):
         solve(program, form=form, time_limit=1e-9, fixed=fixed)
 

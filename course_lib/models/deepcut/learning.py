@@ -63,8 +63,8 @@ class Pairs(nn.Module):
         if not bool(self.same_weights.any()):
             raise CourseError("the pairwise probabilities were never learned: train the network, or call settle")
         numbers = {pair: number for number, pair in enumerate(self.between)}
-        models = {pair: self._regression(kind, number) for pair, number in numbers.items()}
-        near, mean = self._regression("same", 0), self.offsets.double().cpu().numpy()
+        models = {pair: self.regression(kind, number) for pair, number in numbers.items()}
+        near, mean = self.regression("same", 0), self.offsets.double().cpu().numpy()
 
         def across(c: int, k: int) -> np.ndarray:
             return models[c, k].probability(_features(kind, seen, c, k, mean[c, k]))
@@ -76,7 +76,8 @@ class Pairs(nn.Module):
         for name, value in model._asdict().items():
             getattr(self, f"{kind}_{name}")[number] = torch.from_numpy(value).float()
 
-    def _regression(self, kind: str, number: int) -> Logistic:
+    def regression(self, kind: str, number: int) -> Logistic:
+        """The one of "geometry" or "regressed" for the classes `between[number]`, or the only one of "same"."""
         values = (getattr(self, f"{kind}_{name}")[number] for name in Logistic._fields)
         return Logistic(*(value.double().cpu().numpy() for value in values))
 

@@ -188,9 +188,13 @@ def _repaired(program: Program, answer: Answer, fixed: Fixed | None) -> _Found:
 
 
 def _nobody(program: Program, fixed: Fixed | None) -> _Found:
-    """The labelling that keeps nothing, which is always allowed unless something is fixed to 1."""
+    """The labelling that keeps nothing but what is fixed to be kept; infinite where more than that is fixed."""
     none = np.full(len(program), SUPPRESSED)
-    return (0.0 if fixed is None or _agrees(none, none, fixed) else math.inf), none, none.copy()
+    if fixed is None:
+        return 0.0, none, none.copy()
+    labels, people = grouped(fixed.x == 1, fixed.y == 1)
+    cost = program.objective(labels, people) if _agrees(labels, people, fixed) else math.inf
+    return cost, labels, people
 
 
 def _agrees(labels: np.ndarray, people: np.ndarray, fixed: Fixed) -> bool:
