@@ -162,6 +162,12 @@ class Picture(NamedTuple):
         """How many more true joints the program finds."""
         return joints_found(self.found, self.solution, self.scene) - joints_found(self.found, self.greedy, self.scene)
 
+    @property
+    def share(self) -> float:
+        """The share of the true joints that the program finds."""
+        labelled = sum(int((person.visible > 0).sum()) for person in self.scene.people)
+        return joints_found(self.found, self.solution, self.scene) / max(labelled, 1)
+
 
 def joints_found(found: Detections, solution: Solution, scene: Scene) -> int:
     """Joints in the right place in the right person, when every answered person stands for one true one at most."""
@@ -194,6 +200,11 @@ def telling(
     chosen = [looked_at(model, scene) for scene in scenes if len(scene.people) in people]
     chosen = [one for one in chosen if 0 < len(one.found.places) <= most]
     return sorted(chosen, key=lambda one: (-one.gain, len(one.found.places)))
+
+
+def shown(chosen: Sequence[Picture], share: float = 0.6) -> Picture:
+    """The first in which the program finds such a share of the joints, so that there is something to look at."""
+    return next((one for one in chosen if one.share >= share), chosen[0])
 
 
 def doubtful(found: Detections) -> int:
