@@ -99,7 +99,7 @@ def draw(last: str | None = None) -> Figure:
             ax.plot(list(groups), list(groups.values()), line + "o", color=colour, label=name, markersize=4)
         ax.set(xlabel="people in the picture", title=f"{title} on {BENCHMARK}", ylim=(0, None))
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, loc="upper right")
+    axes[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.04))
     return figure
 
 

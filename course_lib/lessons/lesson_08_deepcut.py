@@ -202,7 +202,7 @@ def telling(
     return sorted(chosen, key=lambda one: (-one.gain, len(one.found.places)))
 
 
-def shown(chosen: Sequence[Picture], share: float = 0.6) -> Picture:
+def shown(chosen: Sequence[Picture], share: float = 0.8) -> Picture:
     """The first in which the program finds such a share of the joints, so that there is something to look at."""
     return next((one for one in chosen if one.share >= share), chosen[0])
 
