@@ -161,7 +161,7 @@ def test_what_is_learned_of_pairs_tells_people_apart(seer, kind):
 
 
 def test_one_joint_seen_twice_is_one_joint(seer):
-    near = seer.pairs._regression("same", 0).probability(np.array([[0.0], [3.0], [40.0]]))
+    near = seer.pairs.regression("same", 0).probability(np.array([[0.0], [3.0], [40.0]]))
     assert near[0] > 0.5 > near[2] and near[0] >= near[1] > near[2]
 
 
