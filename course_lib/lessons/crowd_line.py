@@ -10,7 +10,7 @@ into every true box, which is a study of its own:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from course_lib import checkpoints, models, paths
 from course_lib.errors import CourseError, unknown_name
 from course_lib.lessons import studies
+from course_lib.lessons.line import System
 from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.show import style
 from course_lib.training import benchmarks
@@ -26,14 +27,6 @@ from course_lib.training.evaluate import MeanPose
 BENCHMARK, TOLD = "crowd-val", "crowd-val, true boxes"
 FILE = paths.DATA / "studies" / "crowd_baseline.json"
 MEAN_POSE, TOP_DOWN = "mean pose, true boxes", "06 Stacked hourglass, true boxes"
-
-
-class System(NamedTuple):
-    """A lesson's system and the weights that stand for it."""
-
-    weights: str
-    title: str
-    year: int
 
 
 SYSTEMS = (
