@@ -11,7 +11,7 @@ from drawn_people import figures, generator
 
 from course_lib.models.deepcut.learning import Pairs
 from course_lib.models.deepcut.network import DeepCut, Dense
-from course_lib.models.deepcut.pairwise import same_class, table
+from course_lib.models.deepcut.pairwise import table
 from course_lib.models.deepcut.program import SUPPRESSED, Program
 from course_lib.pose import Crowd
 from course_lib.skeletons import LSP
@@ -98,30 +98,6 @@ class Seer(DeepCut):
 
     def forward(self, images: torch.Tensor) -> Dense:
         return truth(self, self.crowd)
-
-
-def bodies(people: int, classes: int, clutter: int, seed: int = 0, prune: float | None = None) -> Program:
-    """Candidates such as a detector might give: the joints of people with the same body, and clutter."""
-    random = np.random.default_rng(seed)
-    side = 150 * np.sqrt(people)
-    body, centres = random.uniform((-60, -90), (60, 90), (classes, 2)), random.uniform(0, side, (people, 2))
-    joints = (centres[:, None] + body + random.normal(0, 6, (people, classes, 2))).reshape(-1, 2)
-    places = np.concatenate([joints, random.uniform(-60, side + 60, (clutter, 2))])
-    labels = np.concatenate([np.tile(np.arange(classes), people), random.integers(0, classes, clutter)])
-    size = len(places)
-    logits = random.normal(-3, 1, (size, classes))
-    sure = np.where(np.arange(size) < len(joints), 2.0, 0.0)
-    logits[np.arange(size), labels] = random.normal(sure, 1.3)
-    offset = places[None] - places[:, None]
-
-    def across(c: int, k: int) -> np.ndarray:
-        apart = np.linalg.norm(offset - (body[k] - body[c]), axis=-1)
-        return same_class(apart, middle=20.0)
-
-    program = Program.of_probabilities(1 / (1 + np.exp(-logits)), table(classes, places, across))
-    if prune is None:
-        return program
-    return Program(np.where(1 / (1 + np.exp(-logits)) <= prune, np.inf, program.unary), program.pairwise)
 
 
 # --- the oracle -------------------------------------------------------------------------------------------------------

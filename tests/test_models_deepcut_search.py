@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from deepcut_helpers import PLACES, UNARY, bodies, brute_force, random_program, symmetric, two_people
+from deepcut_helpers import PLACES, UNARY, brute_force, random_program, symmetric, two_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from course_lib import skeletons
 from course_lib.errors import CourseError
+from course_lib.lessons.lesson_08_instances import bodies
 from course_lib.models.deepcut import local_search as search
 from course_lib.models.deepcut.local_search import local_search
 from course_lib.models.deepcut.pairwise import Logistic, fit_body, geometry, regressed, same_class, table

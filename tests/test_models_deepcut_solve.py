@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from deepcut_helpers import bodies, brute_force, random_program, symmetric, two_people
+from deepcut_helpers import brute_force, random_program, symmetric, two_people
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from course_lib.errors import CourseError
+from course_lib.lessons.lesson_08_instances import bodies
 from course_lib.models.deepcut import solve as solver
 from course_lib.models.deepcut.linear import FREE, Fixed
 from course_lib.models.deepcut.local_search import local_search

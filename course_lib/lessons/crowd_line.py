@@ -16,9 +16,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from course_lib import checkpoints, models, paths
-from course_lib.errors import CourseError, unknown_name
+from course_lib.errors import CourseError
 from course_lib.lessons import studies
-from course_lib.lessons.line import System
+from course_lib.lessons.line import System, up_to
 from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.show import style
 from course_lib.training import benchmarks
@@ -37,16 +37,6 @@ TOLD_SYSTEM = System("hourglass_course", TOP_DOWN, 2016)
 COLUMNS = ("year", "parameters, M", "multiply-adds, G", "AP", "AP 50", "PCKh-mAP")
 
 
-def systems(last: str | None = None) -> tuple[System, ...]:
-    """The systems up to and with these weights, in the order of the lessons."""
-    names = [one.weights for one in SYSTEMS]
-    if last is None:
-        return SYSTEMS
-    if last not in names:
-        raise unknown_name("system of the multi-person line", last, names)
-    return SYSTEMS[: names.index(last) + 1]
-
-
 def scores(weights: str, benchmark: str = BENCHMARK) -> dict[str, Any]:
     """What was measured on a benchmark, as the header of the shipped weights tells."""
     found = checkpoints.read_header(paths.checkpoint(weights))["scores"]
@@ -61,7 +51,7 @@ def scores(weights: str, benchmark: str = BENCHMARK) -> dict[str, Any]:
 def measured(last: str | None = None) -> dict[str, dict[str, Any]]:
     """The scores of the line up to and with the weights `last` by title, what is told the true boxes first."""
     told = {MEAN_POSE: studies.load(FILE)["scores"], TOP_DOWN: scores(TOLD_SYSTEM.weights, TOLD)}
-    return {**told, **{system.title: scores(system.weights) for system in systems(last)}}
+    return {**told, **{system.title: scores(system.weights) for system in up_to(SYSTEMS, last)}}
 
 
 def columns() -> tuple[str, ...]:
@@ -72,7 +62,7 @@ def columns() -> tuple[str, ...]:
 def rows(last: str | None = None) -> dict[str, list[Any]]:
     """A row of `columns` for everything in the line up to and with the weights `last`."""
     about: dict[str, list[Any]] = {MEAN_POSE: [None, None, None]}
-    for system in (TOLD_SYSTEM, *systems(last)):
+    for system in (TOLD_SYSTEM, *up_to(SYSTEMS, last)):
         model = models.load(system.weights)
         about[system.title] = [system.year, parameters(model) / 1e6, giga_multiply_adds(model)]
     return {

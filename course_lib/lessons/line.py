@@ -50,14 +50,19 @@ COLUMNS = (
 TITLES = {"single-val": "500 drawn people (single-val)", "lspet-val": "500 photographs (lspet-val)"}
 
 
-def systems(last: str | None = None) -> tuple[System, ...]:
-    """The systems up to and with these weights, in the order of the lessons."""
-    names = [one.weights for one in SYSTEMS]
+def up_to(line: tuple[System, ...], last: str | None) -> tuple[System, ...]:
+    """The systems of a line up to and with these weights, in the order of the lessons; all of them for None."""
+    names = [one.weights for one in line]
     if last is None:
-        return SYSTEMS
+        return line
     if last not in names:
-        raise unknown_name("system of the single-person line", last, names)
-    return SYSTEMS[: names.index(last) + 1]
+        raise unknown_name("system of this line", last, names)
+    return line[: names.index(last) + 1]
+
+
+def systems(last: str | None = None) -> tuple[System, ...]:
+    """The single-person systems up to and with these weights."""
+    return up_to(SYSTEMS, last)
 
 
 def scores(weights: str, benchmark: str) -> dict[str, Any]:

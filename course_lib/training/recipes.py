@@ -95,6 +95,10 @@ LIVE: dict[str, Any] = {
 }
 # Weights that ship; in the easy world a shorter training will do.
 SHIPPED: dict[str, Any] = {"batch": 64, "steps": 12_000, "augment": RENDERED, "precision": "bf16", "queue": 1}
+CROWDED: dict[str, Any] = {
+    **{"data": {"crowd": {}}, "batch": 16, "steps": 20_000, "learning_rate": 1.5e-3, "warmup": 300},
+    **{"augment": IN_CROWDS, "precision": "bf16", "queue": 1},
+}
 TO_SEE: dict[str, Any] = {
     **{"data": {"easy": {}}, "pool": 300, "batch": 32, "steps": 6_000, "warmup": 100},
     **{"augment": EASILY, "precision": "bf16", "queue": 0.3},
@@ -223,15 +227,8 @@ RECIPES = {
             # ships with the course; its trunk begins from the network that knows one person
             "paf_course",
             model="paf_course",
-            data={"crowd": {}},
             start="hourglass_course",
-            batch=16,
-            steps=20_000,
-            learning_rate=1.5e-3,
-            warmup=300,
-            augment=IN_CROWDS,
-            precision="bf16",
-            queue=1,
+            **CROWDED,
         ),
         Recipe(
             "paf_live",  # trained before the learner's eyes in lesson 07: two stages on a trunk that knows one person
@@ -251,15 +248,8 @@ RECIPES = {
         Recipe(
             "deepcut_course",  # ships with the course; its trunk begins from the one that has seen crowds
             model="deepcut_course",
-            data={"crowd": {}},
             start="paf_course",
-            batch=16,
-            steps=20_000,
-            learning_rate=1.5e-3,
-            warmup=300,
-            augment=IN_CROWDS,
-            precision="bf16",
-            queue=1,
+            **CROWDED,
         ),
         Recipe(
             # The paper's size, for a GPU. Turning, scaling and length are the authors', who took SGD at a rate for

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from deepcut_helpers import bodies
 
+from course_lib.lessons.lesson_08_instances import bodies
 from course_lib.models.deepcut.linear import linearise
 from course_lib.models.deepcut.local_search import local_search
 from course_lib.models.deepcut.program import Program
