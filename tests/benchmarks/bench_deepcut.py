@@ -46,11 +46,12 @@ def told(solution) -> str:
 
 
 def compare(program: Program, ways: dict[str, dict]) -> dict[str, float]:
-    """Prints one line a way; seconds of each."""
-    seconds = {}
+    """Prints one line a way; seconds of each. What is proven must agree, and nothing may cost less than a bound."""
+    seconds, solutions = {}, []
     for name, options in ways.items():
         solution = solve(program, time_limit=LIMIT, **options)
         seconds[name] = solution.seconds
+        solutions.append(solution)
         rounds = len(solution.rounds)
         print(
             f"  {name:<22} {solution.variables:>8,} variables {solution.rows:>9,} rows {rounds} rounds "
@@ -59,6 +60,9 @@ def compare(program: Program, ways: dict[str, dict]) -> dict[str, float]:
     start = time.perf_counter()
     found = local_search(program)
     seconds["local"] = time.perf_counter() - start
+    proven, bound = [one.objective for one in solutions if one.proven], max(one.bound for one in solutions)
+    assert proven == pytest.approx([min(proven)] * len(proven) if proven else [], abs=1e-4)
+    assert min(one.objective for one in (*solutions, found)) >= bound - 1e-4
     above = 100 * (found.objective - solution.objective) / abs(solution.objective)
     print(f"  {'local search':<22} {found.objective:>54.3f} {seconds['local']:.3f} s, {above:.2f} % above the last")
     return seconds
@@ -96,5 +100,7 @@ def test_classes_below_a_tenth_are_left_out(benchmark, name):
 @pytest.mark.benchmark(group="deepcut")
 def test_making_the_rows(benchmark):
     program = bodies(3, 14, 8)
-    benchmark.pedantic(linearise, (program, "tight", False), rounds=3)
-    print(f"\n{len(program)} candidates: {len(linearise(program, 'tight', False).costs):,} variables")
+    rows = benchmark.pedantic(linearise, (program, "tight", False), rounds=3)
+    size = len(program)
+    assert len(rows.costs) == size * 14 + size * (size - 1) // 2 * (1 + 14**2)
+    print(f"\n{size} candidates: {len(rows.costs):,} variables")
