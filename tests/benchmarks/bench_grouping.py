@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from course_lib.lessons.lesson_07_study import seconds as least_seconds
 from course_lib.skeletons import BODY18
 from course_lib.targets.candidates import peaks
 from course_lib.targets.fields import confidence_maps, limb_fields
@@ -30,16 +30,6 @@ def answers(people: int):
     maps, fields = confidence_maps(joints, visible, SIZE)[:-1], limb_fields(joints, visible, LIMBS, SIZE)
     maps = maps + 0.02 * torch.randn(maps.shape, generator=generator)
     return maps, fields + 0.05 * torch.randn(fields.shape, generator=generator)
-
-
-def best_time(function, rounds: int = 5) -> float:
-    """Least seconds of CPU: what else runs on the machine counts little."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 @pytest.mark.benchmark(group="grouping")
@@ -67,7 +57,7 @@ def test_a_crowd_against_loops(benchmark):
         ),
     }
     print(f"\n{len(found.scores)} candidates, {sum(map(len, connections))} connections, {len(people)} people")
-    seconds = {name: (best_time(slow, 2), best_time(fast)) for name, (slow, fast) in steps.items()}
+    seconds = {name: (least_seconds(slow, 2), least_seconds(fast, 5)) for name, (slow, fast) in steps.items()}
     seconds["all"] = tuple(sum(times) for times in zip(*seconds.values(), strict=True))
     for name, (slow, fast) in seconds.items():
         print(f"{name:>22}: loops {slow * 1e3:8.1f} ms, here {fast * 1e3:6.1f} ms: {slow / fast:5.1f} x")
@@ -80,7 +70,9 @@ def growth(crowds: tuple[int, ...] = (1, 5, 10, 20, 30)) -> list[tuple]:
     rows = []
     for people in crowds:
         maps, fields = answers(people)
-        times = (best_time(partial(group, maps, fields, LIMBS, assignment=name)) for name in ("greedy", "optimal"))
+        times = (
+            least_seconds(partial(group, maps, fields, LIMBS, assignment=name), 5) for name in ("greedy", "optimal")
+        )
         rows.append((people, len(peaks(maps).scores), *times))
     return rows
 
@@ -88,8 +80,11 @@ def growth(crowds: tuple[int, ...] = (1, 5, 10, 20, 30)) -> list[tuple]:
 @pytest.mark.benchmark(group="grouping")
 def test_growth_with_the_crowd(benchmark):
     print(f"\n{'people':>8} {'candidates':>12} {'greedy':>10} {'optimal':>10}")
-    for people, candidates, first, second in benchmark.pedantic(growth, rounds=1, iterations=1):
+    rows = benchmark.pedantic(growth, rounds=1, iterations=1)
+    for people, candidates, first, second in rows:
         print(f"{people:>8} {candidates:>12} {first * 1e3:>7.1f} ms {second * 1e3:>7.1f} ms")
+    (few, _, *before), (many, _, *after) = rows[0], rows[-1]
+    assert all(late < many / few * early for early, late in zip(before, after, strict=True))  # less than in proportion
 
 
 @pytest.mark.benchmark(group="grouping")
