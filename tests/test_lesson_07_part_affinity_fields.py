@@ -216,7 +216,8 @@ def test_the_stored_study_is_whole():
 
 
 def test_a_lesson_shows_the_systems_up_to_its_own():
-    assert [system.weights for system in crowd_line.systems("paf_course")] == ["paf_course"]
-    assert crowd_line.systems() == crowd_line.SYSTEMS
+    told = [crowd_line.MEAN_POSE, crowd_line.TOP_DOWN]
+    assert list(crowd_line.measured("paf_course")) == [*told, "07 Part affinity fields"]
+    assert list(crowd_line.measured()) == [*told, *(system.title for system in crowd_line.SYSTEMS)]
     with pytest.raises(CourseError, match="did you mean 'paf_course'"):
-        crowd_line.systems("paf_curse")
+        crowd_line.measured("paf_curse")
