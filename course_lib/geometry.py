@@ -177,13 +177,7 @@ def warp(
         images = F.avg_pool2d(images[..., : whole[0], : whole[1]], factor)
         scaling = matrix.new_tensor([[factor, 0, 0], [0, factor, 0]])
         matrix = compose(scaling.expand(matrix.shape), matrix)
-    back = _inverse(matrix) if known else invert(matrix)
-    ys, xs = torch.meshgrid(
-        torch.arange(height, dtype=matrix.dtype, device=matrix.device) + 0.5,
-        torch.arange(width, dtype=matrix.dtype, device=matrix.device) + 0.5,
-        indexing="ij",
-    )
-    points = apply(back, torch.stack([xs, ys], dim=-1).reshape(1, -1, 2))
+    points = _sources(_inverse(matrix) if known else invert(matrix), size)
     extent = points.new_tensor([images.shape[-1], images.shape[-2]])
     inside = ((points >= 0) & (points <= extent)).all(-1).unflatten(1, (height, width))[:, None]  # (B, 1, *size)
     # grid_sample's align_corners=False is this very convention, rescaled to [-1, 1]. Its own zero padding would fade
@@ -191,6 +185,25 @@ def warp(
     grid = (points / extent * 2 - 1).unflatten(1, (height, width)).to(images.dtype)
     sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return torch.where(inside, sampled, fill)
+
+
+def warp_labels(labels: Tensor, matrix: Tensor, size: tuple[int, int], fill: int) -> Tensor:
+    """Resamples labels (B, H, W) through maps picture -> result (B, 2, 3): those of the nearest pixels, (B, *size).
+
+    What lies outside the picture becomes `fill`. Maps must not be flat."""
+    column, row = _sources(_inverse(matrix), size).floor().unbind(-1)  # (B, height * width)
+    inside = (column >= 0) & (column < labels.shape[-1]) & (row >= 0) & (row < labels.shape[-2])
+    index = torch.where(inside, row * labels.shape[-1] + column, 0).long()
+    taken = labels.flatten(1).gather(1, index)
+    return torch.where(inside, taken, fill).to(labels.dtype).unflatten(1, size)
+
+
+def _sources(back: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where the centres of the result's pixels come from (B, height * width, 2), by the maps result -> picture."""
+    ys, xs = torch.meshgrid(
+        *(torch.arange(side, dtype=back.dtype, device=back.device) + 0.5 for side in size), indexing="ij"
+    )
+    return apply(back, torch.stack([xs, ys], dim=-1).reshape(1, -1, 2))
 
 
 def crop(image: Tensor, boxes: Tensor, size: tuple[int, int], padding: float = 1.25) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +32,13 @@ class Pose:
     def moved(self, joints: Tensor) -> Pose:
         """The same pose with its joints elsewhere."""
         return replace(self, joints=joints)
+
+
+class Found(NamedTuple):
+    """What a detector says of one picture, the surest box first."""
+
+    boxes: Tensor  # (N, 4) x0, y0, x1, y1 in the picture's pixels
+    scores: Tensor  # (N,) in [0, 1]
 
 
 @dataclass
@@ -88,14 +95,17 @@ class _Pictures:
         return self._each(lambda tensor: tensor[which])
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
-        return replace(self, **{name: function(value) for name, value in vars(self).items() if name != "skeleton"})
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: function(value) for name, value in tensors.items()})
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Several of them as one."""
         if not parts:
             raise CourseError("there are no batches to put together")
-        names = [name for name in vars(parts[0]) if name != "skeleton"]
+        names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
+        if any(getattr(part, name) is None for part in parts for name in names):
+            raise CourseError("some of the batches to put together lack what others have")
         return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -122,7 +132,8 @@ class Batch(_Pictures):
 class Crowd(_Pictures):
     """B pictures with any number of people, the form in which networks that look at everybody at once are trained.
 
-    All pictures have room for N people; a place where nobody is has no labelled joint.
+    All pictures have room for N people; a place where nobody is has no labelled joint. In crops around people, the
+    form in which networks are trained that are shown one person of many, the first is the one who is meant.
     """
 
     images: Tensor  # (B, 3, H, W) float in [0, 1]
@@ -130,9 +141,12 @@ class Crowd(_Pictures):
     visible: Tensor  # (B, N, K) 0, 1, 2
     labelled: Tensor  # (B, H, W) 1 where all who are there are labelled, 0 where somebody is whom nobody labelled
     skeleton: Skeleton
+    owners: Tensor | None = None  # (B, H, W) int8, the place of the person whom a pixel shows, -1 for nobody
 
     def __post_init__(self) -> None:
         shapes = [tuple(part.shape) for part in (self.images, self.joints, self.visible, self.labelled)]
+        if self.owners is not None and self.owners.shape != self.labelled.shape:
+            raise CourseError(f"a crowd's owners must be as large as its pictures; got {tuple(self.owners.shape)}")
         count, joints = len(self.images), len(self.skeleton)
         people = self.joints.shape[1] if self.joints.ndim == 4 else -1
         right = [(count, people, joints, 2), (count, people, joints), (count, *shapes[0][2:])]
@@ -153,3 +167,23 @@ class Crowd(_Pictures):
         more = max(0, people - self.joints.shape[1])
         joints = torch.nn.functional.pad(self.joints, (0, 0, 0, 0, 0, more))
         return replace(self, joints=joints, visible=torch.nn.functional.pad(self.visible, (0, 0, 0, more)))
+
+    def first(self) -> Batch:
+        """The people who are meant, of crops around people."""
+        if self.joints.shape[1] == 0:
+            raise CourseError("a crowd without room for anybody has no first person")
+        return Batch(self.images, self.joints[:, 0], self.visible[:, 0], self.skeleton)
+
+    def boxes(self) -> Tensor:
+        """The tight boxes (B, N, 4) of what is seen of everybody; zeros for those of whom nothing is."""
+        if self.owners is None:
+            raise CourseError("this crowd does not say whom its pixels show, so nobody has a box")
+        seen = self.owners[:, None] == torch.arange(self.joints.shape[1], device=self.owners.device)[:, None, None]
+        ends = []
+        for along in (seen.any(-2), seen.any(-1)):  # columns (B, N, W), rows (B, N, H)
+            number = torch.arange(along.shape[-1], device=along.device)
+            first = torch.where(along, number, along.shape[-1]).amin(-1)
+            ends.append((first, torch.where(along, number + 1, 0).amax(-1)))
+        (left, right), (top, bottom) = ends
+        there = (right > 0)[..., None]
+        return torch.where(there, torch.stack([left, top, right, bottom], -1), 0).float()

@@ -142,6 +142,8 @@ def _move(batch: Batch, draw: _Draw, settings: Augment, size: tuple[int, int], z
     changed = {"images": images, "joints": joints, "visible": visible.masked_fill(~inside, UNLABELLED)}
     if isinstance(batch, Crowd):  # what lies beyond the picture is black, and there is truly nobody
         changed["labelled"] = geometry.warp(batch.labelled[:, None], matrix, size, 1.0, largest)[:, 0]
+        if batch.owners is not None:
+            changed["owners"] = geometry.warp_labels(batch.owners, matrix, size, fill=-1)
     return replace(batch, **changed)
 
 

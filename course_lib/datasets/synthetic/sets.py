@@ -222,7 +222,8 @@ def _crowd(cast: Cast, images: Tensor, rendering: Rendering, skeleton: Skeleton)
     all_joints, all_visible = torch.zeros(*room, 2), torch.zeros(room, dtype=torch.long)
     all_joints[cast.image, place], all_visible[cast.image, place] = joints.float(), visible.long()
     labelled = torch.ones(len(images), *images.shape[-2:], device=device)
-    return Crowd(images, all_joints.to(device), all_visible.to(device), labelled, skeleton)
+    seen = torch.where(owners >= 0, place.to(device)[owners.clamp(min=0)] if total else owners, -1).to(torch.int8)
+    return Crowd(images, all_joints.to(device), all_visible.to(device), labelled, skeleton, seen)
 
 
 def _check_people(people: tuple[int, int]) -> None:
