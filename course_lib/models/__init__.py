@@ -30,6 +30,7 @@ _BUILDERS = {
     "ief_course": "course_lib.models.ief:ief_course",
     "paf": "course_lib.models.paf:paf",
     "paf_course": "course_lib.models.paf:paf_course",
+    "person_detector": "course_lib.models.detector:person_detector",
     "pictorial_structures": "course_lib.models.pictorial.structures:PictorialStructures",
     "poselet_conditioned": "course_lib.models.pictorial.conditioned:ConditionedPictorialStructures",
     "tompson": "course_lib.models.tompson:tompson",

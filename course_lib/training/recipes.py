@@ -252,6 +252,12 @@ RECIPES = {
             **CROWDED,
         ),
         Recipe(
+            "person_detector",  # ships with the course; its trunk begins from the one that has seen most crowds
+            model="person_detector",
+            start="deepcut_course",
+            **CROWDED,
+        ),
+        Recipe(
             # The paper's size, for a GPU. Turning, scaling and length are the authors', who took SGD at a rate for
             # the sum of squares, which AdamW has no use for, batches of 20 and VGG-19 from ImageNet
             "paf",
