@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 # name -> where its builder is; a module is imported when one of its models is asked for
 _BUILDERS = {
+    "alphapose": "course_lib.models.alphapose:alphapose",
+    "alphapose_course": "course_lib.models.alphapose:alphapose_course",
     "cpm": "course_lib.models.cpm:cpm",
     "cpm_course": "course_lib.models.cpm:cpm_course",
     "deepcut_course": "course_lib.models.deepcut.network:deepcut_course",
     "deeppose": "course_lib.models.deeppose:deeppose",
     "deeppose_course": "course_lib.models.deeppose:deeppose_course",
+    "grmi_course": "course_lib.models.grmi:grmi_course",
     "hourglass": "course_lib.models.hourglass:hourglass",
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
     "ief": "course_lib.models.ief:ief",

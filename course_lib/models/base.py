@@ -33,7 +33,8 @@ CROPS_AT_ONCE = 32  # bounds the memory of estimate, not what it answers
 class PoseModel(nn.Module):
     """A network that answers with poses. `input_size` is (height, width), `stride` input pixels per output cell."""
 
-    many: bool = False  # whether it looks for everybody in the picture, and is trained on crowds
+    many: bool = False  # whether it looks for everybody in the picture
+    trained_on: str = ""  # "crowd" or "boxed" if it is trained on that kind of data, and not on people one by one
     name: str = ""  # what `models.create` was asked for, and the options it was given; checkpoints store both
     options: dict[str, Any]
 

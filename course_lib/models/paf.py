@@ -135,7 +135,7 @@ class PartAffinityFields(PoseModel):
     sigma, limb_width, beyond: of the targets, in cells: the bells, and a limb's reach to each side and past its ends.
     """
 
-    many = True
+    many, trained_on = True, "crowd"
 
     def __init__(
         self,

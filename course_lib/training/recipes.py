@@ -73,8 +73,11 @@ EASY = {
 
 # The rendered sources of data, and how they differ from the benchmark's world. In the hard world a network that answers
 # with numbers stays with the mean pose for long; some easy pictures among the others show it the way out.
-# A crowd is a whole picture of people instead of a crop around one.
-WORLDS: dict[str, dict[str, Any]] = {"synthetic": {}, "easy": EASY, "crowd": {"people": (1, 12)}}
+# A crowd is a whole picture of people instead of a crop around one; "boxed" are people cut out of such pictures.
+WORLDS: dict[str, dict[str, Any]] = {
+    **{"synthetic": {}, "easy": EASY, "crowd": {"people": (1, 12)}},
+    "boxed": {"people": (1, 12), "noise": "none", "padding": 1.25},
+}
 
 # The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
 RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
@@ -82,6 +85,8 @@ RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
 EASILY = Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0)
 # Crowds of a pool are turned, scaled and shifted a little each time; the world has posts enough to stand before them.
 IN_CROWDS = Augment(rotation=20.0, scale=0.25, shift=0.1, patches=0)
+# Where people are in their boxes, and how large, is for the noise of the boxes to change; neighbours cover them.
+IN_BOXES = Augment(rotation=30.0, scale=0.0, shift=0.0, patches=1)
 # Some thousand photographs are seen many times over, and athletes come in every orientation.
 PHOTOGRAPHED = Augment(rotation=60.0, scale=0.25, shift=0.06, geometry=0.9, patches=1, brightness=0.2)
 # For networks that answer with numbers: turned people cost them much more than they cost networks that answer with maps
@@ -98,6 +103,10 @@ SHIPPED: dict[str, Any] = {"batch": 64, "steps": 12_000, "augment": RENDERED, "p
 CROWDED: dict[str, Any] = {
     **{"data": {"crowd": {}}, "batch": 16, "steps": 20_000, "learning_rate": 1.5e-3, "warmup": 300},
     **{"augment": IN_CROWDS, "precision": "bf16", "queue": 1},
+}
+BOXED: dict[str, Any] = {
+    **{"batch": 64, "steps": 12_000, "learning_rate": 1e-3, "warmup": 300},
+    **{"augment": IN_BOXES, "precision": "bf16", "queue": 1},
 }
 TO_SEE: dict[str, Any] = {
     **{"data": {"easy": {}}, "pool": 300, "batch": 32, "steps": 6_000, "warmup": 100},
@@ -250,6 +259,20 @@ RECIPES = {
             model="deepcut_course",
             start="paf_course",
             **CROWDED,
+        ),
+        Recipe(
+            "alphapose_course",  # ships with the course; learns from boxes such as its detector draws
+            model="alphapose_course",
+            data={"boxed": {"noise": "detector", "padding": 1.3}},
+            start="hourglass_course",
+            **BOXED,
+        ),
+        Recipe(
+            "grmi_course",  # ships with the course; boxes are grown by 1.0 to 1.5, as in the paper
+            model="grmi_course",
+            data={"boxed": {"padding": (1.0, 1.5)}},
+            start="hourglass_course",
+            **BOXED,
         ),
         Recipe(
             "person_detector",  # ships with the course; its trunk begins from the one that has seen most crowds

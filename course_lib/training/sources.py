@@ -1,9 +1,10 @@
 """Where training's people come from: rendered, from a pool of photographs in memory, or streamed from disk, and mixed.
 
 `Recipe.data` names the sources. "synthetic" and "easy" are one rendered person a crop, "crowd" is pictures of many
-people (`people`: (fewest, most)); all three take settings of the synthetic world. Every other name is a public data
-set, with its `split` and what else its reader takes. `share` is a source's part of every batch; those that do not say
-share the rest evenly. Crowds and single people do not mix: a network is trained on the ones or on the others.
+people (`people`: (fewest, most)), "boxed" people cut out of such pictures (`noise` and `padding` of their boxes: see
+`boxed`); all four take settings of the synthetic world. Every other name is a public data set, with its `split` and
+what else its reader takes. `share` is a source's part of every batch; those that do not say share the rest evenly.
+Crowds, people in boxes and single people do not mix: a network is trained on one of the three kinds.
 
     data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}}
 
@@ -32,6 +33,7 @@ from course_lib.datasets.records import Records
 from course_lib.errors import CourseError
 from course_lib.pose import Batch, Crowd
 from course_lib.skeletons import Skeleton
+from course_lib.training import boxed
 from course_lib.training.augment import Augment, augment
 from course_lib.training.recipes import WORLDS, Recipe
 
@@ -40,6 +42,7 @@ Batches = (
 )  # what the caller of `train` may give instead
 RESIDENT_LIMIT = 4 * 2**30  # bytes of crops kept in a computer's memory; on a GPU, RESIDENT_SHARE of what is free
 RESIDENT_SHARE = 0.4
+KINDS = {"crowd": "everybody", "boxed": "one person of a crowd"}  # source of its own -> what is looked for in it
 WORKERS = 4  # processes that read from disk, where the data must be streamed and nobody said how many
 
 
@@ -107,12 +110,7 @@ def mixture(
     if batches is not None:
         return Mixture([Part("given", _Given(batches), recipe.augment)], None, device, workers or 0)
     size, counts, public = model.input_size, shares(recipe, count), {}
-    if "crowd" in recipe.data and len(recipe.data) > 1:
-        raise CourseError(f"recipe '{recipe.name}': 'crowd' does not mix with single people ({', '.join(recipe.data)})")
-    if (many := getattr(model, "many", False)) != ("crowd" in recipe.data):
-        sees = "everybody, so it is trained on 'crowd'" if many else "one person, so it is not trained on 'crowd'"
-        given = ", ".join(recipe.data)
-        raise CourseError(f"recipe '{recipe.name}': model '{recipe.model}' looks for {sees}; got {given}")
+    _check_kind(recipe, model)
     for name in recipe.data:
         if name not in WORLDS and counts[name]:
             public[name] = _people(recipe, name, pool.pool_size(size), device)
@@ -125,7 +123,8 @@ def mixture(
             make = public[name].source(number, recipe.seed, model.skeleton, where)
             parts.append(Part(name, make, recipe.photo_augment, pool.MARGIN))
         elif number:
-            parts.append(Part(name, _rendered(recipe, name, number, size, where), recipe.augment))
+            zoom = pool.MARGIN if name == "boxed" else 1.0
+            parts.append(Part(name, _rendered(recipe, name, number, size, where), recipe.augment, zoom))
     return Mixture(parts, size, device, workers)
 
 
@@ -237,16 +236,38 @@ class _Given:
             raise CourseError(f"the batches that training was given ended before number {number}") from None
 
 
-def _rendered(recipe: Recipe, name: str, count: int, size: tuple[int, int], device: torch.device) -> _Rendered:
+def _check_kind(recipe: Recipe, model: nn.Module) -> None:
+    """Whether a recipe's data is what its model is meant to be trained on."""
+    given = ", ".join(recipe.data)
+    for name in KINDS:
+        if name in recipe.data and len(recipe.data) > 1:
+            raise CourseError(
+                f"recipe '{recipe.name}': '{name}' does not mix with single people or other kinds ({given})"
+            )
+    meant = getattr(model, "trained_on", "")
+    looks = f"recipe '{recipe.name}': model '{recipe.model}' looks for {KINDS.get(meant, 'one person')}"
+    if meant and meant not in recipe.data:
+        raise CourseError(f"{looks}, so it is trained on '{meant}'; got {given}")
+    if other := next((name for name in KINDS if name != meant and name in recipe.data), None):
+        raise CourseError(f"{looks}, so it is not trained on '{other}'; got {given}")
+
+
+def _rendered(
+    recipe: Recipe, name: str, count: int, size: tuple[int, int], device: torch.device
+) -> Callable[[int], Batch | Crowd]:
     from course_lib.datasets import synthetic
 
     settings = WORLDS[name] | {key: value for key, value in recipe.data[name].items() if key != "share"}
-    seed = recipe.seed if name == "synthetic" else f"{recipe.seed} {name}"  # other people in every world
-    where = {"size": size, "skeleton": recipe.skeleton, "device": device, "seed": seed}
-    if many := name == "crowd":
+    of_boxes = {key: settings.pop(key) for key in ("noise", "padding") if name == "boxed"}
+    # other people in every world; those in boxes stand in the same pictures as crowds do
+    seed = recipe.seed if name == "synthetic" else f"{recipe.seed} {'crowd' if name == 'boxed' else name}"
+    where = {"size": boxed.PICTURE if name == "boxed" else size, "skeleton": recipe.skeleton, "device": device}
+    if many := name in KINDS:
         where["people"] = tuple(settings.pop("people"))
-    where["settings"] = synthetic.Settings(**settings)
-    return _Rendered(synthetic.crowds if many else synthetic.stream, count, where, recipe.pool)
+    where |= {"seed": seed, "settings": synthetic.Settings(**settings)}
+    pictures = -(-count // boxed.PEOPLE) if name == "boxed" else count
+    made = _Rendered(synthetic.crowds if many else synthetic.stream, pictures, where, recipe.pool)
+    return boxed.Boxed(made, count, size, recipe.seed, **of_boxes) if name == "boxed" else made
 
 
 def _people(recipe: Recipe, name: str, size: tuple[int, int], device: torch.device) -> _People:

@@ -72,7 +72,7 @@ class DeepCut(PoseModel):
     apart: pixels that two candidates of one class keep, in the maps and after the offsets.
     """
 
-    many = True
+    many, trained_on = True, "crowd"
 
     def __init__(
         self,
