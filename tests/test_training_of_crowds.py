@@ -276,6 +276,7 @@ def test_a_start_that_does_not_fit_ends_with_one_sentence(shipped, change, says)
 
 
 def test_every_recipe_begins_from_what_its_network_can_take(tmp_path):
+    shipped = checkpoints.read_header(paths.checkpoint("hourglass_course"))
     for recipe in map(recipes.get, recipes.names()):
         origin = recipes.RECIPES.get(Path(recipe.start).stem)
         if origin is None:
@@ -283,7 +284,7 @@ def test_every_recipe_begins_from_what_its_network_can_take(tmp_path):
             continue
         begun = models.create(recipe.model, skeleton=recipe.skeleton, **recipe.options)
         before = models.create(origin.model, skeleton=origin.skeleton, **origin.options)
-        header = {"model": origin.model, "options": origin.options, "skeleton": origin.skeleton}
+        header = shipped | {"model": origin.model, "options": origin.options, "skeleton": origin.skeleton}
         checkpoints.save(tmp_path / "origin.safetensors", before, header)
         assert begun.begin_from(tmp_path / "origin.safetensors")["model"] == origin.model
         first = before.sppe if hasattr(before, "sppe") else before  # the first layer's weights have arrived
