@@ -26,6 +26,7 @@ _BUILDERS = {
     "deepcut_course": "course_lib.models.deepcut.network:deepcut_course",
     "deeppose": "course_lib.models.deeppose:deeppose",
     "deeppose_course": "course_lib.models.deeppose:deeppose_course",
+    "grmi": "course_lib.models.grmi:grmi",
     "grmi_course": "course_lib.models.grmi:grmi_course",
     "hourglass": "course_lib.models.hourglass:hourglass",
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",

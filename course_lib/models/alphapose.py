@@ -106,6 +106,7 @@ class AlphaPose(TopDownModel):
     """
 
     padding = 1.3
+    only_in_training = ("parallel",)
 
     def __init__(
         self,

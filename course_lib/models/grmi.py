@@ -12,6 +12,7 @@ What the network is asked for, its losses and the votes are in `targets/hough.py
 |------------------|------------------------------------|-------------------------------------------------|
 | detector         | Faster R-CNN, ResNet-101           | any; ours is FCOS on the hourglass              |
 | network          | ResNet-101, stride 8, from ImageNet| the hourglass of lesson 06, stride 4            |
+| parameters, K=17 | 42.6 M                             | 0.55 M (14 joints); trunk="resnet101": 42.6 M   |
 | crop             | 353 x 257 (height x width)         | 128 x 96                                        |
 | box, in training | grown by 1.0 to 1.5                | the same                                        |
 | box, afterwards  | grown by 1.25                      | the same                                        |
@@ -22,12 +23,14 @@ What the network is asked for, its losses and the votes are in `targets/hough.py
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torchvision.models.resnet import resnet101
 
 from course_lib import checkpoints, geometry
 from course_lib.errors import CourseError, unknown_name
@@ -39,6 +42,7 @@ from course_lib.targets import hough
 from course_lib.targets.suppression import oks_nms
 
 RANKS = ("peaks", "box", "product")  # by what people are ranked
+TRUNKS = {"hourglass": 4, "resnet101": 8}  # and their strides
 FIRST = -3.0  # the first logit: few cells are in a disc
 
 
@@ -52,7 +56,8 @@ class Fields(NamedTuple):
 class GRMI(TopDownModel):
     """One person of a crop, by votes; with a detector before it, everybody.
 
-    width: channels between the trunk and the answers.  radius: of a disc, in pixels of the crop.  rank_by: the mean
+    trunk: lesson 06's "hourglass", or "resnet101", dilated instead of halved after stride 8; that one is read directly.
+    width: channels between the hourglass and the answers.  radius: of a disc, in pixels of the crop.  rank_by: the mean
     height of the joints' "peaks", the "box" score of the detector, or their "product".  same: the OKS above which the
     weaker of two poses goes.
     """
@@ -60,6 +65,7 @@ class GRMI(TopDownModel):
     def __init__(
         self,
         skeleton: str | Skeleton = "lsp",
+        trunk: str = "hourglass",
         width: int = 64,
         radius: float = 8.0,
         rank_by: str = "peaks",
@@ -73,13 +79,20 @@ class GRMI(TopDownModel):
             )
         if rank_by not in RANKS:
             raise unknown_name("way to rank people", rank_by, RANKS)
-        one_person = hourglass_course(skeleton=skeleton, input_size=input_size)
-        super().__init__(skeleton, input_size, one_person.stride)
+        if trunk not in TRUNKS:
+            raise unknown_name("trunk", trunk, TRUNKS)
+        super().__init__(skeleton, input_size, TRUNKS[trunk])
         self.radius, self.rank_by, self.same = float(radius), rank_by, same
-        self.trunk = HourglassTrunk(one_person)
-        self.neck = nn.Sequential(
-            nn.Conv2d(self.trunk.channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
+        if trunk == "hourglass":
+            self.trunk: nn.Module = HourglassTrunk(hourglass_course(skeleton=skeleton, input_size=input_size))
+            seen = self.trunk.channels
+            self.neck: nn.Module = nn.Sequential(
+                nn.Conv2d(seen, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            )
+        else:
+            whole = resnet101(replace_stride_with_dilation=[False, True, True])
+            self.trunk, self.neck = nn.Sequential(OrderedDict(list(whole.named_children())[:-2])), nn.Identity()
+            width = whole.fc.in_features
         joints = len(self.skeleton)
         self.answers = nn.Conv2d(width, 3 * joints, 1)
         nn.init.normal_(self.answers.weight, std=0.001)
@@ -87,8 +100,8 @@ class GRMI(TopDownModel):
         nn.init.constant_(self.answers.bias[:joints], FIRST)
 
     def begin_from(self, file: str | Path) -> dict[str, Any]:
-        """Takes a checkpoint of its own, or another network's trunk, and leaves its answers as they are."""
-        own = checkpoints.read_header(file)["model"] == self.name
+        """Takes a checkpoint of its own, or an hourglass for its trunk, and leaves its answers as they are."""
+        own = checkpoints.read_header(file)["model"] == self.name or not isinstance(self.trunk, HourglassTrunk)
         return super().begin_from(file) if own else self.trunk.begin_from(file)
 
     def forward(self, images: Tensor) -> Fields:
@@ -128,4 +141,6 @@ class GRMI(TopDownModel):
         return Fields((outputs.logits + logits) / 2, (outputs.offsets + offsets) / 2)
 
 
+# the paper's size: maps of 45 x 33
+grmi = partial(GRMI, skeleton="coco", trunk="resnet101", radius=hough.RADIUS, input_size=(353, 257))
 grmi_course = partial(GRMI)
