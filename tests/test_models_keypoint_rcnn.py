@@ -13,10 +13,10 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align, roi_pool
 
 from course_lib.errors import CourseError
 from course_lib.models.counting import parameters
-from course_lib.models.keypoint_rcnn import (
+from course_lib.models.rcnn import (
     KeypointHead,
     KeypointPredictor,
-    KeypointRCNN,
+    MaskRCNN,
     keypoint_loss,
     keypoint_rcnn,
     keypoint_rcnn_course,
@@ -34,7 +34,7 @@ def tiny(seed=0, **options):
     torch.manual_seed(seed)
     sizes = {"body": (16, 24), "channels": 16, "box_width": 32, "head_width": 16, "head_depth": 2, **SMALL}
     few = {"smallest_anchor": 16, "proposals": (50, 20), "samples": 16, "detections": 5}
-    return KeypointRCNN(**{**sizes, **few, **options})
+    return MaskRCNN(**{**sizes, **few, **options})
 
 
 def one_person(boxes=((12.0, 8.0, 44.0, 60.0),)):
@@ -76,7 +76,7 @@ def pair():
             elif name.endswith("bias"):
                 value.normal_(std=0.05)
     with torch.device("meta"):
-        ours = KeypointRCNN(**SMALL, proposals=(50, 50), samples=8, detections=3)
+        ours = MaskRCNN(**SMALL, proposals=(50, 50), samples=8, detections=3)
     ours.to_empty(device="cpu")
     ours.rpn.anchor_generator = copy.deepcopy(theirs.rpn.anchor_generator)  # its sizes were made on meta, too
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -276,7 +276,7 @@ def test_it_learns_one_person_by_heart():
         sum(losses(model, picture, target, seed=i).values()).backward()
         optimiser.step()
     with torch.no_grad():
-        ((best, *_),) = model.eval().poses(model([picture]))
+        ((best, *_),) = model.eval().decode(model([picture]))
     assert best.score > 0.5 and float((best.box - target["boxes"][0]).abs().max()) < 8
     assert float((best.joints - target["keypoints"][0, :, :2]).norm(dim=1).median()) < 4
 
@@ -304,13 +304,13 @@ def test_where_nobody_is_found_there_are_no_poses():
     with torch.no_grad():
         outputs = model([torch.rand(3, 64, 64), torch.rand(3, 20, 30)])
     assert [tuple(output["keypoints"].shape) for output in outputs] == [(0, 17, 3)] * 2
-    assert model.poses(outputs) == [[], []]
+    assert model.decode(outputs) == [[], []]
 
 
 def test_poses_are_the_detections_best_first():
     model = tiny(skeleton="lsp").eval()
     outputs = model([torch.rand(3, 64, 64)])
-    (poses,) = model.poses(outputs)
+    (poses,) = model.decode(outputs)
     assert 0 < len(poses) <= 5 and all(isinstance(pose, Pose) and pose.skeleton.name == "lsp" for pose in poses)
     assert poses[0].joints.shape == (14, 2) and poses[0].scores.shape == (14,) and poses[0].box.shape == (4,)
     assert [pose.score for pose in poses] == sorted((pose.score for pose in poses), reverse=True)
@@ -356,4 +356,4 @@ def test_bad_pictures_and_targets_are_refused():
     with pytest.raises(CourseError, match="target 0 needs boxes and keypoints; it has boxes"):
         model([picture], [{"boxes": target["boxes"]}])
     with pytest.raises(CourseError, match="call eval"):
-        model.poses(model([picture], [target]))
+        model.decode(model([picture], [target]))

@@ -32,6 +32,8 @@ _BUILDERS = {
     "hourglass_course": "course_lib.models.hourglass:hourglass_course",
     "ief": "course_lib.models.ief:ief",
     "ief_course": "course_lib.models.ief:ief_course",
+    "keypoint_rcnn": "course_lib.models.rcnn:keypoint_rcnn",
+    "mask_rcnn_course": "course_lib.models.rcnn:mask_rcnn_course",
     "paf": "course_lib.models.paf:paf",
     "paf_course": "course_lib.models.paf:paf_course",
     "person_detector": "course_lib.models.detector:person_detector",

@@ -275,6 +275,12 @@ RECIPES = {
             **BOXED,
         ),
         Recipe(
+            "mask_rcnn_course",  # ships with the course; its trunk begins from the one that has seen crowds
+            model="mask_rcnn_course",
+            start="paf_course",
+            **CROWDED | {"batch": 8},
+        ),
+        Recipe(
             "person_detector",  # ships with the course; its trunk begins from the one that has seen most crowds
             model="person_detector",
             start="deepcut_course",
