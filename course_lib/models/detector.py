@@ -60,9 +60,9 @@ class PersonDetector(nn.Module):
         self,
         skeleton: str | Skeleton = "lsp",
         channels: int = 64,
-        threshold: float = 0.05,
+        threshold: float = 0.3,
         nms: float = 0.6,
-        most: int = 50,
+        most: int = 30,
         input_size: tuple[int, int] = (192, 256),
     ) -> None:
         super().__init__()
