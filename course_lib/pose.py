@@ -103,7 +103,7 @@ class _Pictures:
         """Several of them as one."""
         if not parts:
             raise CourseError("there are no batches to put together")
-        names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
+        names = {name for part in parts for name, value in vars(part).items() if isinstance(value, Tensor)}
         if any(getattr(part, name) is None for part in parts for name in names):
             raise CourseError("some of the batches to put together lack what others have")
         return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})

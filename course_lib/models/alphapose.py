@@ -35,6 +35,7 @@ smaller in one way only, by having the STN centre the person. Afterwards it is d
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ from course_lib.targets.suppression import NAMES, NmsParameters, pose_nms
 LOCALISERS = ("small", "resnet18")
 GENTLY = 0.1  # what the localiser answers is a tenth of theta's change: it must not run away before it has learned
 MARGIN = 0.1  # the joints' tight box, grown by this on each side, is about the person's box
+LEAST = 0.25  # of the crop's height or width: a smaller box of joints does not tell where the person is
 BLUR = 5  # cells, twice: what the parallel branch's maps are averaged over
 
 
@@ -153,7 +155,7 @@ class AlphaPose(TopDownModel):
     def begin_from(self, file: str | Path) -> dict[str, Any]:
         """Takes a checkpoint of its own, or the single-person network of an hourglass or of another AlphaPose."""
         header = checkpoints.read_header(file)
-        if header["model"] == self.name and header["options"] == self.options:
+        if header["model"] == self.name and header["options"] == json.loads(json.dumps(self.options)):
             return checkpoints.load_into(file, self)
         checkpoints.load_into(file, self.sppe, part="sppe" if header["model"].startswith("alphapose") else "")
         self.settle_parallel()
@@ -210,7 +212,10 @@ class AlphaPose(TopDownModel):
     def _off_centre(self, seen: Tensor, one: Batch) -> Tensor:
         size = (seen.shape[-2], seen.shape[-1])
         labelled = one.visible > 0
-        box = geometry.box_of(one.joints, labelled, MARGIN)
+        box, whole = geometry.box_of(one.joints, labelled, MARGIN), one.joints.new_tensor([0, 0, size[1], size[0]])
+        sides = box[:, 2:] - box[:, :2]
+        told = (sides > 0).all(-1) & (sides / whole[2:] >= LEAST).any(-1)
+        box, labelled = torch.where(told[:, None], box, whole), labelled & told[:, None]
         centred = geometry.apply(geometry.crop_matrix(box, size, self.padding), one.joints)
         maps = self.parallel(seen)[-1].float()
         target = heatmaps.gaussian(centred / self.stride, maps.shape[-2:], self.sppe.sigma)

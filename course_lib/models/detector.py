@@ -100,6 +100,8 @@ class PersonDetector(nn.Module):
 
     def training_loss(self, batch: Crowd, progress: float) -> dict[str, Tensor]:
         """The three losses of FCOS, all of weight 1. A box is that of what can be seen of a person."""
+        if not self.training:
+            raise CourseError("a person detector learns in training mode; in eval mode it answers")
         boxes = batch.boxes()
         there = (batch.visible > 0).any(-1) & ((boxes[..., 2:] - boxes[..., :2]).amin(-1) >= SMALLEST)
         targets = []
@@ -108,7 +110,7 @@ class PersonDetector(nn.Module):
         terms = self.network(list(batch.images), targets)
         return {**terms, "total": sum(terms.values())}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def detect(self, images: Sequence[Any]) -> list[Found]:
         """Everybody in every picture, in its pixels, on the CPU. Mode and device are kept."""
         parameter, was_training = next(self.parameters()), self.training
@@ -135,7 +137,7 @@ class TorchvisionDetector:
     def __init__(self, network: nn.Module, person: int = 1, threshold: float = 0.05) -> None:
         self.network, self.person, self.threshold = network, person, threshold
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def detect(self, images: Sequence[Any]) -> list[Found]:
         """Everybody in every picture, in its pixels, on the CPU."""
         parameter, was_training = next(self.network.parameters()), self.network.training

@@ -45,9 +45,11 @@ class TopDownModel(PoseModel):
             self.detector = models.load(DETECTOR)
         return self._detector
 
-    @detector.setter
-    def detector(self, detector: Detector) -> None:
-        object.__setattr__(self, "_detector", detector)  # past nn.Module, which would take its weights for its own
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "detector":  # past nn.Module, which would take its weights for its own
+            self.__dict__["_detector"] = value
+        else:
+            super().__setattr__(name, value)
 
     def rank(self, pose: Pose, box_score: float) -> float:
         """How sure we are of a person, from its joints and its box; AP ranks by this."""

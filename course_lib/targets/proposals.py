@@ -57,13 +57,16 @@ class Proposals:
         components: int = 2,
         seed: int = 0,
     ) -> Proposals:
-        """joints (P, K, 2), visible (P, K), boxes true (P, 4) and detected (P, 4) of P people."""
+        """joints (P, K, 2), visible (P, K), boxes true (P, 4) and detected (P, 4) of P people. Those whose boxes are not
+        finite, or whose true box has no area, are left out."""
         skeleton, shapes = get(skeleton), [tuple(part.shape) for part in (joints, visible, true, detected)]
         people = len(joints)
         if shapes != [(people, len(skeleton), 2), (people, len(skeleton)), (people, 4), (people, 4)] or people < 2:
             raise CourseError(f"proposals need joints, visible and two boxes of at least 2 people; got {shapes}")
         if atoms < 1 or components < 1:
             raise CourseError(f"proposals need at least one atom and one Gaussian; got {atoms} and {components}")
+        right = torch.cat([true, detected], 1).isfinite().all(-1) & (true[:, 2:] > true[:, :2]).all(-1)
+        joints, visible, true, detected = joints[right], visible[right], true[right], detected[right]
         generator = torch.Generator().manual_seed(seed)
         poses, known = _aligned(joints, visible, skeleton)
         usable = known.any(-1)
@@ -118,6 +121,10 @@ class Proposals:
         right = [(atoms, len(skeleton), 2), (atoms, components), (atoms, components, 4), (atoms, components, 4, 4)]
         if [tuple(number.shape) for number in numbers] != right or not atoms:
             raise CourseError(f"these are no proposals: their shapes are {[tuple(one.shape) for one in numbers]}")
+        shares, failed = numbers[1], torch.linalg.cholesky_ex(numbers[3]).info != 0
+        finite = all(bool(number.isfinite().all()) for number in numbers)
+        if not finite or bool(failed.any()) or bool((shares < 0).any() | ((shares.sum(1) - 1).abs() > 1e-3).any()):
+            raise CourseError("these are no proposals: their numbers are not those of mixtures of Gaussians")
         return cls(skeleton, *numbers)
 
 
@@ -127,7 +134,11 @@ def load(file: Path = FILE) -> Proposals:
         raise CourseError(
             f"there are no proposals in {file}; `python -m course_lib.lessons.lesson_09_proposals` learns some"
         )
-    return Proposals.from_dict(json.loads(file.read_text())["proposals"])
+    try:
+        stored = json.loads(file.read_text())["proposals"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CourseError(f"{file} holds no proposals: {error}") from error
+    return Proposals.from_dict(stored)
 
 
 def offsets(true: Tensor, detected: Tensor) -> Tensor:

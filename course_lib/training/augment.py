@@ -82,11 +82,12 @@ def augment(
     if not same or settings.geometry or settings.flip or settings.half_body:
         batch = _move(batch, draw, settings, size, zoom)
     images = _colour(batch.images, draw, settings)
-    images, visible = _patches(images, batch, draw, settings)
+    changed = _patches(images, batch, draw, settings)
     if settings.noise:
         strength = draw.uniform(1, 1, 1) * settings.noise
-        images = (images + strength * draw.normal_like(images)).clamp(0, 1)
-    return replace(batch, images=images, visible=visible)
+        images = changed["images"]
+        changed["images"] = (images + strength * draw.normal_like(images)).clamp(0, 1)
+    return replace(batch, **changed)
 
 
 class _Draw:
@@ -191,13 +192,13 @@ def _colour(images: Tensor, draw: _Draw, settings: Augment) -> Tensor:
     return torch.where(grey, luma, images).clamp(0, 1)
 
 
-def _patches(images: Tensor, batch: Batch, draw: _Draw, settings: Augment) -> tuple[Tensor, Tensor]:
+def _patches(images: Tensor, batch: Batch, draw: _Draw, settings: Augment) -> dict[str, Tensor]:
     """Covers rectangles with one colour or with a piece of the batch's next picture."""
     height, width = batch.size
     size = images.new_tensor([width, height])
     columns = torch.arange(width, device=images.device) + 0.5
     rows = torch.arange(height, device=images.device) + 0.5
-    others, visible = images.roll(1, 0), batch.visible
+    others, visible, owners = images.roll(1, 0), batch.visible, getattr(batch, "owners", None)
     for _ in range(settings.patches):
         there = draw.chance(settings.patch)
         centre = draw.uniform(2) * size
@@ -212,4 +213,6 @@ def _patches(images: Tensor, batch: Batch, draw: _Draw, settings: Augment) -> tu
         joints = batch.joints
         under = ((joints >= _rows(low, joints)) & (joints < _rows(high, joints))).all(-1) & _rows(there, visible)
         visible = torch.where(under & (visible > HIDDEN), HIDDEN, visible)
-    return images, visible
+        owners = None if owners is None else owners.masked_fill(covered[:, 0], -1)
+    changed = {"images": images, "visible": visible}
+    return changed if owners is None else changed | {"owners": owners}

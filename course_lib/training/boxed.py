@@ -49,7 +49,10 @@ class Boxed:
     def __post_init__(self) -> None:
         if self.noise not in NOISES:
             raise unknown_name("noise of boxes", self.noise, NOISES)
-        low, high = self.paddings
+        try:
+            low, high = self.paddings
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
         if not 0 < low <= high < math.inf:
             raise CourseError(f"the padding of boxes is a positive number or a range of such; got {self.padding}")
         if self.noise != "none":
@@ -58,8 +61,8 @@ class Boxed:
     @property
     def paddings(self) -> tuple[float, float]:
         """(least, most)"""
-        one = isinstance(self.padding, int | float)
-        return (float(self.padding),) * 2 if one else (float(self.padding[0]), float(self.padding[1]))
+        low, high = (self.padding,) * 2 if isinstance(self.padding, int | float) else self.padding
+        return float(low), float(high)
 
     def __call__(self, number: int) -> Crowd:
         crowd = self.crowds(number)
