@@ -57,8 +57,8 @@ class Proposals:
         components: int = 2,
         seed: int = 0,
     ) -> Proposals:
-        """joints (P, K, 2), visible (P, K), boxes true (P, 4) and detected (P, 4) of P people. Those whose boxes are not
-        finite, or whose true box has no area, are left out."""
+        """joints (P, K, 2), visible (P, K), boxes true (P, 4) and detected (P, 4) of P people. Those with boxes that
+        are not finite, or with a true box that has no area, are left out."""
         skeleton, shapes = get(skeleton), [tuple(part.shape) for part in (joints, visible, true, detected)]
         people = len(joints)
         if shapes != [(people, len(skeleton), 2), (people, len(skeleton)), (people, 4), (people, 4)] or people < 2:
