@@ -71,7 +71,7 @@ class TopDownModel(PoseModel):
         found = self.detector.detect(pictures) if found is None else found
         if len(found) != len(pictures):
             raise CourseError(f"{len(pictures)} pictures came with the boxes of {len(found)}")
-        sure = [_usable(one, picture.shape[-2:]) for one, picture in zip(found, pictures, strict=True)]
+        sure = [usable(one, picture.shape[-2:]) for one, picture in zip(found, pictures, strict=True)]
         poses = super().estimate(pictures, [one.boxes for one in sure], flip_test, self.padding)
         return [
             [replace(pose, score=self.rank(pose, float(score))) for pose, score in zip(own, one.scores, strict=True)]
@@ -96,7 +96,7 @@ class TopDownModel(PoseModel):
         return [self.suppress(own) for own in self.propose([images] if single else list(images), None, flip_test)]
 
 
-def _usable(found: Found | Tensor | Sequence, size: Sequence[int]) -> Found:
+def usable(found: Found | Tensor | Sequence, size: Sequence[int]) -> Found:
     """The surest boxes that a person could be seen in."""
     if not isinstance(found, Found):
         boxes = torch.as_tensor(found, dtype=torch.float32)
