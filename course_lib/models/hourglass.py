@@ -174,9 +174,10 @@ class HourglassTrunk(nn.Module):
         return torch.cat([features, maps[-1]], dim=1)
 
     def begin_from(self, file: str | Path) -> dict[str, Any]:
-        """Takes the weights of a stacked hourglass, or of the trunk of another network; returns the file's header."""
-        single = checkpoints.read_header(file)["model"].startswith("hourglass")
-        return checkpoints.load_into(file, self.network, part="" if single else "trunk.network")
+        """Takes the weights of a stacked hourglass, or of the one in another network; returns the file's header."""
+        kind = checkpoints.read_header(file)["model"].split("_")[0]
+        part = {"hourglass": "", "alphapose": "sppe"}.get(kind, "trunk.network")
+        return checkpoints.load_into(file, self.network, part=part)
 
 
 def _check_divisible(x: Tensor, multiple: int, who: str) -> None:

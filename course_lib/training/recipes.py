@@ -271,7 +271,7 @@ RECIPES = {
             "grmi_course",  # ships with the course; boxes are grown by 1.0 to 1.5, as in the paper
             model="grmi_course",
             data={"boxed": {"padding": (1.0, 1.5)}},
-            start="hourglass_course",
+            start="alphapose_course",
             **BOXED,
         ),
         Recipe(
