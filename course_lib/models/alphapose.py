@@ -23,7 +23,8 @@ smaller in one way only, by having the STN centre the person. Afterwards it is d
 
 |                   | paper                          | here (course size)                                    |
 |-------------------|--------------------------------|-------------------------------------------------------|
-| STN               | ResNet-18                      | five convolutions; localiser="resnet18"               |
+| STN               | ResNet-18                      | a copy of the network's first stack and a linear      |
+|                   |                                | layer on its maps; localiser="resnet18"               |
 | single person     | stacked hourglass, 256 x 256   | the hourglass of lesson 06, 96 x 96                   |
 | parallel branch   | hourglass of 4 stacks, frozen  | its own first stack as it was, frozen                 |
 | its label         | the centred pose               | the pose as a crop around the true joints shows it    |
@@ -34,7 +35,6 @@ smaller in one way only, by having the STN centre the person. Afterwards it is d
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -55,7 +55,8 @@ from course_lib.skeletons import Skeleton
 from course_lib.targets import heatmaps
 from course_lib.targets.suppression import NAMES, NmsParameters, pose_nms
 
-LOCALISERS = ("small", "resnet18")
+LOCALISERS = ("maps", "resnet18")
+READ = (6, 6)  # what the linear layer reads the maps at
 GENTLY = 0.1  # what the localiser answers is a tenth of theta's change: it must not run away before it has learned
 MARGIN = 0.1  # the joints' tight box, grown by this on each side, is about the person's box
 LEAST = 0.25  # of the crop's height or width: a smaller box of joints does not tell where the person is
@@ -118,7 +119,7 @@ class AlphaPose(TopDownModel):
         depth: int = 3,
         input_size: tuple[int, int] = (96, 96),
         transformer: bool = True,
-        localiser: str = "small",
+        localiser: str = "maps",
         parallel: int = 1,
     ) -> None:
         if localiser not in LOCALISERS:
@@ -129,21 +130,25 @@ class AlphaPose(TopDownModel):
         sppe = hourglass(stacks=stacks)
         super().__init__(skeleton, input_size, sppe.stride)
         self.sppe = sppe
-        self.localiser = _localiser(localiser) if transformer else None
+        self.localiser = None
+        if transformer:
+            self.localiser = Localiser(hourglass(stacks=1)) if localiser == "maps" else _resnet()
         self.parallel = hourglass(stacks=parallel).requires_grad_(False).eval() if transformer and parallel else None
         self.register_buffer("nms_numbers", torch.tensor([getattr(NmsParameters(), name) for name in NAMES]))
-        self.settle_parallel()
+        self._copy_stacks()
 
     @property
     def nms(self) -> NmsParameters:
         """The four numbers of pose NMS, which ship with the weights."""
         return NmsParameters(*self.nms_numbers.tolist())
 
-    def settle_parallel(self) -> None:
-        """Makes the frozen branch a copy of the network's first stacks as they are now."""
-        if self.parallel is not None:
-            own = self.sppe.state_dict()
-            self.parallel.load_state_dict({name: own[name] for name in self.parallel.state_dict()})
+    def _copy_stacks(self) -> None:
+        """Makes the frozen branch, and what the localiser looks with, copies of the network's first stacks."""
+        own = self.sppe.state_dict()
+        looks = self.localiser.looks if isinstance(self.localiser, Localiser) else None
+        for copy in (self.parallel, looks):
+            if copy is not None:
+                copy.load_state_dict({name: own[name] for name in copy.state_dict()})
 
     def train(self, mode: bool = True) -> AlphaPose:
         """The frozen branch never trains: its normalisations stay as they are, too."""
@@ -158,7 +163,7 @@ class AlphaPose(TopDownModel):
         if header["model"] == self.name and header["options"] == json.loads(json.dumps(self.options)):
             return checkpoints.load_into(file, self)
         checkpoints.load_into(file, self.sppe, part="sppe" if header["model"].startswith("alphapose") else "")
-        self.settle_parallel()
+        self._copy_stacks()
         return header
 
     # --- how it answers ---
@@ -230,21 +235,31 @@ def _blurred(maps: Tensor) -> Tensor:
     return maps
 
 
-def _localiser(kind: str) -> nn.Module:
-    """Crops (B, 3, H, W) -> six numbers (B, 6), all zero before training."""
-    if kind == "resnet18":
-        network = resnet18(num_classes=6)
-        last = network.fc
-    else:
-        widths, last = (3, 32, 64, 64, 64, 64), nn.Linear(64 * 9, 6)
-        blocks = [
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
-            for a, b in itertools.pairwise(widths)
-        ]
-        network = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(3), nn.Flatten(), last)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+class Localiser(nn.Module):
+    """Crops (B, 3, H, W) -> six numbers (B, 6), all zero before training, read off the maps of a one-stack hourglass.
+
+    Where the middle of all joints is, and how far they spread, is linear in their maps.
+    """
+
+    def __init__(self, looks: StackedHourglass) -> None:
+        super().__init__()
+        self.looks = looks
+        self.reads = _silent(nn.Linear(len(looks.skeleton) * READ[0] * READ[1], 6))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.reads(F.adaptive_avg_pool2d(self.looks(images)[-1], READ).flatten(1))
+
+
+def _resnet() -> nn.Module:
+    network = resnet18(num_classes=6)
+    _silent(network.fc)
     return network
+
+
+def _silent(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 alphapose = partial(
