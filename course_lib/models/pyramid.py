@@ -14,13 +14,16 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from course_lib import checkpoints
 from course_lib.models.hourglass import HourglassTrunk, hourglass_course
 from course_lib.skeletons import Skeleton
 
 LEVELS = 3
 STEM_STRIDE = 4  # of the hourglass, whatever its own default
+WHOLE = {"person_detector": "network.backbone", "mask_rcnn_course": "backbone"}  # where others have one of these
 
 
 class TrunkPyramid(nn.Module):
@@ -39,14 +42,19 @@ class TrunkPyramid(nn.Module):
         self.stride, self.out_channels = one_person.stride, channels
         self.multiple = one_person.stride * 2**one_person.depth  # what height and width must be divisible by
         self.lateral = _layer(self.trunk.channels, channels, 1)
+        self.trunk_learns = True  # else it is only listened to: steps of training cost half as much
         self.coarser = nn.ModuleList(_layer(channels, channels, 3, stride=2) for _ in range(LEVELS - 1))
 
     def begin_from(self, file: str | Path) -> dict[str, Any]:
-        """Takes the weights of an hourglass, or of another network's trunk, for its own; returns the file's header."""
-        return self.trunk.begin_from(file)
+        """Takes another network's pyramid, or the weights of an hourglass, or of another network's trunk, for its own
+        trunk alone; returns the file's header."""
+        part = WHOLE.get(checkpoints.read_header(file)["model"])
+        return checkpoints.load_into(file, self, part) if part else self.trunk.begin_from(file)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        maps = [self.lateral(self.trunk(images))]  # (B, channels, H / 4, W / 4)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_learns):
+            seen = self.trunk(images)
+        maps = [self.lateral(seen)]  # (B, channels, H / 4, W / 4)
         for layer in self.coarser:
             maps.append(layer(maps[-1]))
         return OrderedDict((str(level), features) for level, features in enumerate(maps))

@@ -278,7 +278,8 @@ RECIPES = {
             "mask_rcnn_course",  # ships with the course; its trunk begins from the one that has seen crowds
             model="mask_rcnn_course",
             start="paf_course",
-            **CROWDED | {"batch": 8},
+            **CROWDED | {"batch": 8, "warmup": 60},
+            options={"trunk_rests": 0.6},
         ),
         Recipe(
             "person_detector",  # ships with the course; its trunk begins from the one that has seen most crowds

@@ -19,15 +19,6 @@ pixels, and no later layer can tell how far the box moved. RoIAlign rounds nothi
 by bilinear interpolation (here 2 x 2 in each of 14 x 14 bins) and takes their mean: a box moved by a quarter of a cell
 is answered with features moved as far. In the paper that is worth 4.4 AP of keypoints. One shift stays: torchvision
 reads cell i at i, not at its centre i + 1/2. It is half a cell for every box of a level, so that the head can learn it.
-
-|                     | paper                      | `keypoint_rcnn`           | `mask_rcnn_course`                    |
-|---------------------|----------------------------|---------------------------|---------------------------------------|
-| body                | ResNet-50 and a pyramid    | the same                  | lesson 06's hourglass, three strides  |
-| parameters          | not given                  | 59,190,378, torchvision's | 1.4 million                           |
-| joints are read     | by the box's size          | the same                  | always at stride 4                    |
-| where joints may be | in the box                 | the same                  | in the box grown by `grow`            |
-| masks beside joints | both tried                 | masks=True                | both                                  |
-| a person's rank     | the box's score            | the same                  | decode(..., rank="box")               |
 """
 
 from course_lib.models.rcnn.keypoints import KeypointHead, KeypointPredictor, keypoint_loss, read_out, target_cells

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BINS = 14  # a box's features for the keypoint head are BINS x BINS
+REACH = 3  # cells of 56
 
 
 class KeypointHead(nn.Sequential):
@@ -78,6 +79,19 @@ def read_out(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         pixel = torch.stack([best % width, best // width], dim=-1)
         places[i] = boxes[i, :2] + (pixel + 0.5) * (sizes[i] / sizes[i].ceil())
     return places, scores
+
+
+def shares(logits: Tensor, joints: Tensor, boxes: Tensor) -> Tensor:
+    """How sure each joint is of its place: logits (N, K, S, S), joints (N, K, 2) in boxes (N, 4) -> (N, K) in [0, 1].
+
+    It is the share of the softmax within REACH cells of the joint in x and in y. A logit's height says nothing by
+    itself, as a softmax does not hear what is added to all of them, and its own cell's share is small even where all
+    that is doubtful is which of some neighbours it is.
+    """
+    maps = logits.flatten(-2).softmax(-1).view(logits.shape)
+    near = F.avg_pool2d(maps, 2 * REACH + 1, stride=1, padding=REACH, divisor_override=1)
+    cells, _ = target_cells(F.pad(joints, (0, 1), value=1.0), boxes, logits.shape[-1])
+    return near.flatten(-2).gather(-1, cells[..., None])[..., 0].clamp(0, 1)
 
 
 def grown(boxes: Tensor, by: float) -> Tensor:

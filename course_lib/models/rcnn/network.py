@@ -1,4 +1,16 @@
-"""The whole of Mask R-CNN: what it is built of, what it is asked, and how it answers."""
+"""The whole of Mask R-CNN: what it is built of, what it is asked, and how it answers.
+
+He, Gkioxari, Dollár and Girshick 2017, as the package tells.
+
+|                     | paper                      | `keypoint_rcnn`           | `mask_rcnn_course`                    |
+|---------------------|----------------------------|---------------------------|---------------------------------------|
+| body                | ResNet-50 and a pyramid    | the same                  | lesson 06's hourglass, three strides  |
+| parameters          | not given                  | 59,190,378, torchvision's | 1.25 million                          |
+| joints are read     | by the box's size          | the same                  | always at stride 4                    |
+| where joints may be | in the box                 | the same                  | in the box grown by `grow`            |
+| masks beside joints | both tried                 | masks=True                | both                                  |
+| a person's rank     | the box's score            | the same                  | decode(..., rank="box")               |
+"""
 
 from __future__ import annotations
 
@@ -16,11 +28,13 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from course_lib import checkpoints
+from course_lib import checkpoints, geometry
 from course_lib.errors import CourseError, unknown_name
+from course_lib.images import to_tensor
 from course_lib.models.base import PoseModel
+from course_lib.models.detector import surest_first
 from course_lib.models.pyramid import TrunkPyramid
-from course_lib.models.rcnn import bodies
+from course_lib.models.rcnn import bodies, learning
 from course_lib.models.rcnn.keypoints import BINS, KeypointHead, KeypointPredictor
 from course_lib.models.rcnn.regions import ProposalHead, RegionHeads
 from course_lib.pose import Crowd, Found, Pose
@@ -28,7 +42,7 @@ from course_lib.skeletons import Skeleton
 
 Tensors = dict[str, Tensor]
 RANKS = ("box", "product")
-SMALLEST = 2.0  # pixels that a side of a box must have to be learned from
+SURE = ("logit", "share")
 
 
 class MaskRCNN(PoseModel):
@@ -41,9 +55,14 @@ class MaskRCNN(PoseModel):
     smallest_anchor: the side of the smallest anchor box, twice as much on every further level.  anchor_steps: so many
         sizes a level, evenly between that and twice as much.  anchor_shapes: height over width.
     min_size, max_size: pictures are resized to this shorter side (in training to one of several by chance, else to the
-        last), but no further than to this longer side.  input_size: what `estimate` puts a photograph into before.
+        last), but no further than to this longer side; None: as `input_size`, into which `estimate` fits photographs.
     fine: joints and masks are read from the finest level whatever the box's size, where the paper takes a coarser one
-        for a larger box.  grow: joints are looked for in the box grown by this.
+        for a larger box.  reads: places across and down that RoIAlign reads for them in a bin.
+    grow: joints are looked for in the box grown by this. The box is that of what is seen of a person, and every joint
+        is asked for.
+    trunk_rests: the share of a training, from its start, in which the hourglass stays as it began.
+    sure: how sure a joint is said to be, by its "logit", as torchvision, or by the "share" of the softmax that lies
+        close by.  rank: what ranks people, the "box"'s score, as in the paper, or its "product" with the joints' mean.
     """
 
     many = True
@@ -63,24 +82,32 @@ class MaskRCNN(PoseModel):
         smallest_anchor: int = 32,
         anchor_steps: int = 1,
         anchor_shapes: Sequence[float] = (0.5, 1.0, 2.0),
-        min_size: int | Sequence[int] = (640, 672, 704, 736, 768, 800),
-        max_size: int = 1333,
+        min_size: int | Sequence[int] | None = (640, 672, 704, 736, 768, 800),
+        max_size: int | None = 1333,
         input_size: tuple[int, int] = (800, 1088),
         fine: bool = False,
+        reads: int = 2,
         grow: float = 1.0,
         proposals: tuple[int, int] = (2000, 1000),  # kept in training, and afterwards
         samples: int = 512,  # proposals of a picture that the box head learns from,
         people: float = 0.25,  # and the share of them, at most, that are people: those the other heads learn from
         score_threshold: float = 0.05,
         detections: int = 100,
+        trunk_rests: float = 0.0,
+        sure: str = "logit",
+        rank: str = "box",
     ) -> None:
         numbers = (channels, box_width, head_width, head_depth, mask_width, samples, detections)
-        numbers = (*numbers, smallest_anchor, anchor_steps, len(anchor_shapes))
+        numbers = (*numbers, reads, smallest_anchor, anchor_steps, len(anchor_shapes))
         if min(*numbers, *proposals, grow) < 1:
             raise CourseError(
                 "a keypoint R-CNN needs widths, depth, anchors, proposals, samples and grow of at least 1"
             )
+        for kind, name, known in (("measure of a joint", sure, SURE), ("rank", rank, RANKS)):
+            if name not in known:
+                raise unknown_name(kind, name, known)
         super().__init__(skeleton, input_size, stride=4)
+        self.rank, self.trunk_rests = rank, float(trunk_rests)
         self.backbone = bodies.pyramid(body, channels, frozen_norm, skeleton, input_size)
         hourglass = isinstance(self.backbone, TrunkPyramid)
         levels = ["0", "1", "2"] if hourglass else [str(i) for i in range(len(self.backbone.fpn.inner_blocks))]
@@ -96,31 +123,30 @@ class MaskRCNN(PoseModel):
             **{"pre_nms_top_n": kept, "post_nms_top_n": kept, "nms_thresh": 0.7},
         )
         # a box of 7 anchors' sides (224 pixels) is read from the third level, half as large from the one before
-        align = partial(MultiScaleRoIAlign, sampling_ratio=2, canonical_scale=7 * smallest_anchor)
+        align = partial(MultiScaleRoIAlign, canonical_scale=7 * smallest_anchor)
         inner = levels[:1] if fine else levels
-        branch = {"mask_roi_pool": align(inner, BINS), "mask_head": MaskRCNNHeads(channels, (mask_width,) * 4, 1)}
+        branch = {
+            "mask_roi_pool": align(inner, BINS, reads),
+            "mask_head": MaskRCNNHeads(channels, (mask_width,) * 4, 1),
+        }
         branch |= {"mask_predictor": MaskRCNNPredictor(mask_width, mask_width, 2)}
         self.roi_heads = RegionHeads(
-            align(levels, 7),
+            align(levels, 7, 2),
             TwoMLPHead(channels * 7 * 7, box_width),
             FastRCNNPredictor(box_width, 2),  # background, person
-            **{
-                "fg_iou_thresh": 0.5,
-                "bg_iou_thresh": 0.5,
-                "batch_size_per_image": samples,
-                "positive_fraction": people,
-            },
-            **{"bbox_reg_weights": None, "score_thresh": score_threshold, "nms_thresh": 0.5},
-            detections_per_img=detections,
-            keypoint_roi_pool=align(inner, BINS),
+            **{"fg_iou_thresh": 0.5, "bg_iou_thresh": 0.5, "bbox_reg_weights": None, "nms_thresh": 0.5},
+            **{"batch_size_per_image": samples, "positive_fraction": people},
+            **{"score_thresh": score_threshold, "detections_per_img": detections},
+            keypoint_roi_pool=align(inner, BINS, reads),
             keypoint_head=KeypointHead(channels, head_width, head_depth),
             keypoint_predictor=KeypointPredictor(head_width, len(self.skeleton)),
             **(branch if masks else {}),
         )
-        self.roi_heads.grow = float(grow)
+        self.roi_heads.grow, self.roi_heads.sure = float(grow), sure
         # the hourglass was trained on plain pixels
         colours = ([0.0] * 3, [1.0] * 3) if hourglass else bodies.IMAGENET
-        self.transform = GeneralizedRCNNTransform(min_size, max_size, *colours)
+        shorter, longer = min_size or min(self.input_size), max_size or max(self.input_size)
+        self.transform = GeneralizedRCNNTransform(shorter, longer, *colours)
 
     def begin_from(self, file: str | Path) -> dict[str, Any]:
         """Takes a checkpoint of its own, or an hourglass's for its trunk, and leaves the heads as they are."""
@@ -144,7 +170,8 @@ class MaskRCNN(PoseModel):
         elif targets is None or len(targets) != len(images):
             raise CourseError("in training a keypoint R-CNN needs one target for every picture")
         else:
-            targets = [self._checked(target, i) for i, target in enumerate(targets)]
+            masks = self.roi_heads.has_mask()
+            targets = [learning.checked(target, i, len(self.skeleton), masks) for i, target in enumerate(targets)]
         sizes = [tuple(image.shape[-2:]) for image in images]
         pictures, targets = self.transform(list(images), targets)
         features = self.backbone(pictures.tensors)
@@ -152,70 +179,47 @@ class MaskRCNN(PoseModel):
         found, second = self.roi_heads(features, proposals, pictures.image_sizes, targets)
         return {**second, **first} if self.training else self.transform.postprocess(found, pictures.image_sizes, sizes)
 
-    # --- how it is asked ---
-
     def training_loss(self, batch: Crowd, progress: float = 0.0) -> dict[str, Tensor]:
-        """The losses by name and their sum under "total". Who is not seen, or in a strip, is not learned from."""
-        terms = {name.removeprefix("loss_"): term for name, term in self(batch.images, self.targets(batch)).items()}
+        """The losses by name, all of weight 1, and their sum under "total"."""
+        if isinstance(self.backbone, TrunkPyramid):
+            self.backbone.trunk_learns = progress >= self.trunk_rests
+        losses = self(batch.images, learning.targets(batch, self.roi_heads.has_mask()))
+        terms = {name.removeprefix("loss_"): loss for name, loss in losses.items()}
         return {**terms, "total": sum(terms.values())}
-
-    def targets(self, batch: Crowd) -> list[Tensors]:
-        """What is asked of every picture. The boxes are those of what is seen of a person."""
-        keypoints = torch.cat([batch.joints, batch.visible[..., None].to(batch.joints)], dim=-1)
-        answers = []
-        for boxes, points, owners in zip(batch.boxes(), keypoints, batch.owners, strict=True):
-            (able,) = ((boxes[:, 2:] - boxes[:, :2]).amin(1) >= SMALLEST).nonzero(as_tuple=True)
-            target = {"boxes": boxes[able], "keypoints": points[able].float()}
-            if self.roi_heads.has_mask():
-                target["masks"] = (owners == able[:, None, None]).byte()
-            answers.append(target)
-        return answers
-
-    def _checked(self, target: Tensors, number: int) -> Tensors:
-        names = ["boxes", "keypoints", *(["masks"] if self.roi_heads.has_mask() else [])]
-        if not set(names) <= target.keys():
-            wanted = f"{', '.join(names[:-1])} and {names[-1]}"
-            raise CourseError(f"target {number} needs {wanted}; it has {', '.join(target) or 'nothing'}")
-        boxes, keypoints = target["boxes"].float(), target["keypoints"].float()
-        joints = len(self.skeleton)
-        if boxes.shape[1:] != (4,) or keypoints.shape != (len(boxes), joints, 3):
-            raise CourseError(f"target {number} needs as many boxes (N, 4) as keypoints (N, {joints}, 3)")
-        right = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
-        if not right.all():
-            raise CourseError(f"target {number} has a box without width or height: {boxes[~right][0].tolist()}")
-        labels = target.get("labels", torch.ones(len(boxes), dtype=torch.int64, device=boxes.device))
-        return {"boxes": boxes, "labels": labels, "keypoints": keypoints, **{n: target[n] for n in names[2:]}}
 
     # --- how it answers ---
 
-    def decode(self, outputs: Sequence[Tensors], rank: str = "box") -> list[list[Pose]]:
-        """What eval mode answers, as poses on the CPU, the surest first.
+    def decode(self, outputs: Sequence[Tensors], rank: str | None = None) -> list[list[Pose]]:
+        """What eval mode answers, as poses on the CPU, the surest first. rank: the model's own, unless given.
 
-        rank: a person's score is the "box"'s, as in the paper, or its "product" with the joints' mean score.
+        A joint's score is its share, or its logit brought between 0 and 1.
         """
+        rank = self.rank if rank is None else rank
         if rank not in RANKS:
             raise unknown_name("rank", rank, RANKS)
         if isinstance(outputs, dict):
             raise CourseError("in training mode a keypoint R-CNN answers with losses; call eval() to get poses")
         people = []
         for output in outputs:
-            parts = (output[name].detach().cpu() for name in ("keypoints", "keypoints_scores", "scores", "boxes"))
-            rows = zip(*parts, strict=True)
-            found = []
-            for at, logits, score, box in rows:
-                sure = logits.sigmoid()
-                whole = float(score) * (float(sure.mean()) if rank == "product" else 1.0)
-                found.append(Pose(at[:, :2], sure, self.skeleton, whole, box))
-            people.append(sorted(found, key=lambda pose: -pose.score))
+            names = ("keypoints", "keypoints_scores", "scores", "boxes")
+            joints, sure, scores, boxes = (output[name].detach().cpu() for name in names)
+            sure = sure.sigmoid() if self.roi_heads.sure == "logit" else sure
+            ranks = scores * sure.mean(1) if rank == "product" else scores
+            people.append(
+                [
+                    Pose(joints[i, :, :2], sure[i], self.skeleton, float(ranks[i]), boxes[i])
+                    for i in ranks.argsort(descending=True, stable=True).tolist()
+                ]
+            )
         return people
 
-    def detect(self, images: Any) -> list[Found]:
-        """The boxes alone of a list of pictures, as of any other detector."""
+    def detect(self, images: Sequence[Any]) -> list[Found]:
+        """The boxes alone, in the pictures' pixels, as of any other detector."""
         found = []
-        for poses in self.estimate(list(images)):
-            boxes = [pose.box for pose in poses]
-            scores = torch.tensor([pose.score for pose in poses])
-            found.append(Found(torch.stack(boxes) if boxes else torch.zeros(0, 4), scores))
+        for poses, image in zip(self.estimate(list(images)), images, strict=True):
+            boxes = torch.stack([pose.box for pose in poses]) if poses else torch.zeros(0, 4)
+            inside = geometry.clip_box(boxes, *to_tensor(image).shape[-2:])
+            found.append(surest_first(inside, torch.tensor([pose.score for pose in poses])))
         return found
 
 
@@ -224,14 +228,16 @@ keypoint_rcnn = MaskRCNN
 keypoint_rcnn_course = partial(
     MaskRCNN,
     **{"body": (32, 64, 96), "channels": 64, "box_width": 128, "head_width": 64, "head_depth": 4},
-    **{"smallest_anchor": 16, "min_size": 192, "max_size": 256, "proposals": (300, 100), "samples": 64},
-    **{"input_size": (192, 256), "detections": 20},
+    **{"smallest_anchor": 16, "proposals": (300, 100), "samples": 64, "detections": 20},
+    **{"min_size": None, "max_size": None, "input_size": (192, 256)},
 )
+# people there are higher than wide; six of them in a picture on average, so that more than a quarter of the samples may
+# be people
 mask_rcnn_course = partial(
     MaskRCNN,
     **{"skeleton": "lsp", "body": "hourglass", "masks": True, "channels": 64, "box_width": 128},
     **{"head_width": 64, "head_depth": 4, "mask_width": 32, "fine": True, "grow": 1.25},
     **{"smallest_anchor": 16, "anchor_steps": 2, "anchor_shapes": (1.0, 2.0, 3.0), "samples": 48},
-    **{"people": 1 / 3, "proposals": (300, 100), "detections": 20},
-    **{"min_size": 192, "max_size": 256, "input_size": (192, 256)},
+    **{"people": 1 / 3, "proposals": (300, 100), "detections": 20, "sure": "share"},
+    **{"min_size": None, "max_size": None, "input_size": (192, 256)},
 )

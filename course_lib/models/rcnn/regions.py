@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference, maskrcnn_loss
 from torchvision.models.detection.rpn import RPNHead
 
-from course_lib.models.rcnn.keypoints import grown, keypoint_loss, read_out, target_cells
+from course_lib.models.rcnn.keypoints import grown, keypoint_loss, read_out, shares, target_cells
 
 Tensors = dict[str, Tensor]
 Sizes = list[tuple[int, int]]  # (height, width)
@@ -23,13 +23,16 @@ class ProposalHead(RPNHead):
 
 
 class RegionHeads(RoIHeads):
-    """torchvision's, with the keypoint branch written out. `grow`: joints may be in the box grown by this.
+    """torchvision's, with the keypoint branch written out.
+
+    grow: joints may be in the box grown by this.  sure: what is said with every joint, its "logit" or its "share".
 
     In training the heads for joints and masks see the proposals that hit a person, the true boxes among them;
     afterwards they see the boxes that were detected, when they have been moved into place and doubles are gone.
     """
 
     grow: float = 1.0
+    sure: str = "logit"
 
     def forward(
         self, features: Tensors, proposals: list[Tensor], image_shapes: Sizes, targets: list[Tensors] | None = None
@@ -58,11 +61,13 @@ class RegionHeads(RoIHeads):
     ) -> list[Tensors]:
         boxes, scores, labels = self.postprocess_detections(scores, moves, proposals, shapes)
         counts = [len(some) for some in boxes]
-        joints, heights = read_out(self._keypoint_logits(features, shapes, boxes), grown(torch.cat(boxes), self.grow))
+        logits, regions = self._keypoint_logits(features, shapes, boxes), grown(torch.cat(boxes), self.grow)
+        joints, sure = read_out(logits, regions)
+        sure = shares(logits, joints, regions) if self.sure == "share" else sure
         # torchvision's form: the third number is 1 for every joint and says nothing
         columns = {"boxes": boxes, "labels": labels, "scores": scores}
         columns["keypoints"] = F.pad(joints, (0, 1), value=1.0).split(counts)
-        columns["keypoints_scores"] = heights.split(counts)
+        columns["keypoints_scores"] = sure.split(counts)
         if self.has_mask():
             columns["masks"] = maskrcnn_inference(self._mask_logits(features, shapes, boxes), labels)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
