@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from course_lib import checkpoints, images, paths
+from course_lib import checkpoints, detectors, images, paths
 from course_lib.errors import CourseError
 from course_lib.photographs import PERSON, SUFFIXES, Photo, distinct, find_photos, give_boxes
 from course_lib.progress import progress_bar
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from course_lib.models.base import PoseModel
+    from course_lib.models.detector import Detector
     from course_lib.pose import Pose
+    from course_lib.training.evaluate import Estimator
 
 PHOTOS_AT_ONCE = 8
 PEOPLE_AT_ONCE = 32  # or as soon as they have so many boxes
@@ -45,9 +47,11 @@ def add_parsers(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "estimate",
         help="find the person on photographs and draw the pose",
-        description="Estimates the poses on photographs. Nobody is searched for: without a box, one person is assumed "
-        "to fill the whole picture, so where somebody fills only a part of it, give --box or --boxes. Exit status: 0 "
-        "all done, 1 some photographs were skipped, 2 nothing could be done, 130 interrupted (what is done stays).",
+        description="Estimates the poses on photographs. Models of many people (paf_course, deepcut_course, "
+        "alphapose_course, grmi_course, mask_rcnn_course) look for everybody. A model of one person looks for nobody: "
+        "without a box, one person is assumed to fill the whole picture, so where somebody fills only a part of it, "
+        "give --box or --boxes, or a --detector that finds them. Exit status: 0 all done, 1 some photographs were "
+        "skipped, 2 nothing could be done, 130 interrupted (what is done stays).",
     )
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="a picture, or a folder with all in it")
     add_model_options(parser)
@@ -58,8 +62,10 @@ def add_parsers(subparsers: Any) -> None:
         "--boxes",
         type=Path,
         help='people\'s boxes as in COCO: a JSON list of {"image_id" or "file_name", "bbox": [x, y, width, height]}; '
-        "entries of a category_id other than 1, a person, are left out",
+        "entries of a category_id other than 1, a person, are left out. Every box is answered with a pose; only a "
+        'model that looks at boxes to find everybody takes those with a "score" for a detector\'s, and drops doubles',
     )
+    detectors.add_options(parser, people)
     drawings = parser.add_mutually_exclusive_group()
     drawings.add_argument("--out", type=Path, help="the drawing (PHOTO_pose.png); for several, their folder (poses)")
     drawings.add_argument("--no-drawings", action="store_true", help="only write --json")
@@ -99,10 +105,8 @@ def estimate(arguments: argparse.Namespace) -> int:
         _name_drawings(photos, out, many)
     if arguments.box:
         photos[0].boxes = [arguments.box]
-    if arguments.boxes:
-        give_boxes(photos, arguments.boxes)
-    model, _ = load_model(arguments)
-    done, stopped = _estimate_all(photos, model, arguments, many)
+    scored = give_boxes(photos, arguments.boxes) if arguments.boxes else False
+    done, stopped = _estimate_all(photos, _model(arguments), arguments, many, scored)
     if done:
         _tell(photos, out, arguments.json, done, many)
     if stopped:
@@ -155,7 +159,7 @@ def coco_result(image_id: int | str, pose: Pose) -> dict[str, Any]:
 
 
 def _estimate_all(
-    photos: Sequence[Photo], model: PoseModel, arguments: argparse.Namespace, many: bool
+    photos: Sequence[Photo], model: Estimator, arguments: argparse.Namespace, many: bool, scored: bool
 ) -> tuple[int, str]:
     """How many photographs were done, and the signal that ended it early, if one did."""
     from course_lib.training.signals import Signals
@@ -164,28 +168,59 @@ def _estimate_all(
     with Signals("photograph") as signals:
         try:
             with progress_bar(total=len(photos), desc="poses", unit="photo", wanted=many) as bar:
-                for photo, picture, poses in _answers(photos, model, arguments.flip, bar):
-                    if photo.drawing:
-                        _write(photo.drawing, draw(picture, poses, _kind(photo.drawing)))
-                    results += [coco_result(photo.image_id, pose) for pose in poses]
-                    done += 1
-                    bar.update()
-                    if signals.caught:
-                        break
+                for batch in _batches(photos, bar):
+                    for (photo, picture), poses in zip(batch, _poses(batch, model, arguments, scored), strict=True):
+                        if photo.drawing:
+                            _write(photo.drawing, draw(picture, poses, _kind(photo.drawing)))
+                        results += [coco_result(photo.image_id, pose) for pose in poses]
+                        done += 1
+                        bar.update()
+                        if signals.caught:
+                            return done, signals.caught
         finally:
             if arguments.json and done:
                 _write(arguments.json, json.dumps(results, indent=1).encode())
     return done, signals.caught
 
 
-def _answers(
-    photos: Sequence[Photo], model: PoseModel, flip: bool, bar: tqdm
-) -> Iterator[tuple[Photo, Tensor, list[Pose]]]:
-    for batch in _batches(photos, bar):
-        boxes = [photo.boxes for photo, _ in batch]
-        answers = model.estimate([picture for _, picture in batch], boxes=boxes, flip_test=flip)
-        for (photo, picture), poses in zip(batch, answers, strict=True):
-            yield photo, picture, poses
+def _model(arguments: argparse.Namespace) -> Estimator:
+    """The model that was asked for, behind the detector that was."""
+    from course_lib.training import crowds
+
+    model, _ = load_model(arguments)
+    if crowds.finds_boxes(model):
+        raise CourseError(
+            f"'{arguments.model}' finds boxes and no poses; give it as --detector beside a model that finds poses"
+        )
+    detector = detectors.given(arguments)
+    return detectors.plugged(model, detector) if detector else model
+
+
+def _poses(
+    batch: Sequence[tuple[Photo, Tensor]], model: Estimator, arguments: argparse.Namespace, scored: bool
+) -> list[list[Pose]]:
+    """The poses on each of a few photographs: in their boxes, if they were given some."""
+    from course_lib.training import crowds
+
+    photos, pictures = zip(*batch, strict=True)
+    if scored and crowds.takes_boxes(model):
+        model = detectors.plugged(model, _as_found(photos))
+    elif arguments.box or arguments.boxes:
+        boxes = [photo.boxes for photo in photos]
+        if crowds.takes_boxes(model):
+            boxes = [own or [] for own in boxes]  # of whom the file says nothing
+        return model.estimate(list(pictures), boxes=boxes, flip_test=arguments.flip)
+    return model.estimate(list(pictures), flip_test=arguments.flip)
+
+
+def _as_found(photos: Sequence[Photo]) -> Detector:
+    """The boxes of a file as what a detector says of these photographs; nobody where it says nothing."""
+    import torch
+
+    from course_lib.models.detector import GivenBoxes, surest_first
+
+    boxes = [torch.tensor(photo.boxes or [], dtype=torch.float32).reshape(-1, 4) for photo in photos]
+    return GivenBoxes([surest_first(own, torch.tensor(p.scores)) for own, p in zip(boxes, photos, strict=True)])
 
 
 def _batches(photos: Sequence[Photo], bar: tqdm) -> Iterator[list[tuple[Photo, Tensor]]]:

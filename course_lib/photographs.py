@@ -7,11 +7,14 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+
+if TYPE_CHECKING:
+    from course_lib.pose import Found
 
 # What counts as a picture in a folder. Pillow reads no HEIC, but who has one there is told so.
 SUFFIXES = {
@@ -32,6 +35,7 @@ class Photo:
     image_id: int | str
     drawing: Path | None = None
     boxes: list[list[float]] | None = None  # x0, y0, x1, y1 each; None: the whole picture
+    scores: list[float] = field(default_factory=list)  # of the boxes that a file gave; 1 where it says nothing
 
 
 def find_photos(given: Sequence[Path], apart: Path | None = None) -> tuple[list[Photo], list[str]]:
@@ -56,8 +60,12 @@ def find_photos(given: Sequence[Path], apart: Path | None = None) -> tuple[list[
     return [Photo(*one) for one in zip(found.values(), relatives, ids, strict=True)], problems
 
 
-def give_boxes(photos: Sequence[Photo], file: Path) -> None:
-    """Puts the boxes of a list like COCO's on their photographs; entries of other photographs are left out."""
+def give_boxes(photos: Sequence[Photo], file: Path) -> bool:
+    """Puts the boxes of a list like COCO's on their photographs; entries of other photographs are left out.
+
+    Whether any of them has a score, as what a detector found has.
+    """
+    scored = False
     exact, loose = {}, defaultdict(list)  # loose: what only part of a path says
     for photo in photos:
         exact["image_id", str(photo.image_id)] = exact["file_name", str(photo.relative)] = photo
@@ -65,7 +73,7 @@ def give_boxes(photos: Sequence[Photo], file: Path) -> None:
         loose["file_name", photo.relative.name].append(photo)
     for number, entry in enumerate(_boxes_file(file)):
         where = f"of entry {number} (counting from 0) in '{file}'"
-        field, value, box = _read_entry(entry, where)
+        field, value, box, score = _read_entry(entry, where)
         fitting = [exact[field, value]] if (field, value) in exact else loose.get((field, value), [])
         if len(fitting) > 1:
             raise CourseError(
@@ -74,11 +82,36 @@ def give_boxes(photos: Sequence[Photo], file: Path) -> None:
             )
         if fitting and entry.get("category_id", PERSON) == PERSON:
             fitting[0].boxes = [*(fitting[0].boxes or []), box]
+            fitting[0].scores.append(1.0 if score is None else score)
+            scored |= score is not None
     if all(photo.boxes is None for photo in photos):
         raise CourseError(
             f"no entry in '{file}' is a person's box on one of the photographs; an entry's image_id should be one such "
             f"as {json.dumps(photos[0].image_id)}, or its file_name one such as '{photos[0].relative}'"
         )
+    return scored
+
+
+def found_in(file: Path, image_ids: Sequence[int | str]) -> list[Found]:
+    """What a list like COCO's says of the pictures of these ids, the surest boxes first; 1 where there is no score."""
+    import torch
+
+    from course_lib.models.detector import surest_first
+
+    boxes: dict[str, list[list[float]]] = {str(image_id_of(str(name))): [] for name in image_ids}
+    for number, entry in enumerate(_boxes_file(file)):
+        field, value, box, score = _read_entry(entry, f"of entry {number} (counting from 0) in '{file}'")
+        name = str(image_id_of(PurePosixPath(value).stem)) if field == "file_name" else value
+        if name in boxes and entry.get("category_id", PERSON) == PERSON:
+            boxes[name].append([*box, 1.0 if score is None else score])
+    if not any(boxes.values()):
+        known = [*boxes]
+        raise CourseError(
+            f"no entry in '{file}' is a person's box in one of these {len(known)} pictures; their image_id is "
+            f"{', '.join(known[:3])}{', ...' if len(known) > 3 else ''}"
+        )
+    tables = [torch.tensor(rows, dtype=torch.float32).reshape(-1, 5) for rows in boxes.values()]
+    return [surest_first(table[:, :4], table[:, 4]) for table in tables]
 
 
 def image_id_of(name: str) -> int | str:
@@ -134,8 +167,8 @@ def _boxes_file(file: Path) -> list:
     return entries
 
 
-def _read_entry(entry: Any, where: str) -> tuple[str, str, list[float]]:
-    """The field that names the photograph, its value, and the box as x0, y0, x1, y1."""
+def _read_entry(entry: Any, where: str) -> tuple[str, str, list[float], float | None]:
+    """The field that names the photograph, its value, the box as x0, y0, x1, y1, and its score, where there is one."""
     if not isinstance(entry, dict):
         raise CourseError(f"the content {where} should be an object with image_id or file_name, and bbox")
     field = "file_name" if "file_name" in entry else "image_id"
@@ -148,6 +181,9 @@ def _read_entry(entry: Any, where: str) -> tuple[str, str, list[float]]:
         raise CourseError(
             f"bbox {where} should be [x, y, width, height] in pixels, the last two above 0; got {json.dumps(box)}"
         )
+    score = entry.get("score")
+    if score is not None and not (isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1):
+        raise CourseError(f"score {where} should be a number from 0 to 1; got {json.dumps(score)}")
     x, y, width, height = box
     value = str(PurePosixPath(name)) if field == "file_name" else str(image_id_of(str(name)))
-    return field, value, [x, y, x + width, y + height]
+    return field, value, [x, y, x + width, y + height], score

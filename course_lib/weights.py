@@ -4,10 +4,10 @@
     python -m course_lib weights adopt runs
 
 Candidates and the weights that ship are measured afresh, on the same people. One benchmark decides: photographs for a
-recipe that trains on photographs, pictures of many people for one that trains on those, else rendered people one by
-one. Another is not averaged in, since a point on one is not worth a point on the other; but where the candidate falls
-behind there, that is said aloud. How far chance could move the difference is said too: people, or pictures of many, are
-drawn anew many times over, the same for both.
+recipe that trains on photographs, pictures of many people for one that trains on those (by its poses; a detector by its
+boxes), else rendered people one by one. Another is not averaged in, since a point on one is not worth a point on the
+other; but where the candidate falls behind there, that is said aloud. How far chance could move the difference is said
+too: people, or pictures of many, are drawn anew many times over, the same for both.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def list_weights(arguments: argparse.Namespace) -> int:
     """Prints a few lines for each checkpoint that ships."""
-    from course_lib.training import provenance
+    from course_lib.training import benchmarks, provenance
 
     files, broken = sorted(paths.CHECKPOINTS.glob(f"*{provenance.SUFFIX}")), 0
     for file in files:
@@ -64,7 +64,8 @@ def list_weights(arguments: argparse.Namespace) -> int:
             print(f"  unlike the recipe: {changed}")
         print(f"  {header['steps']:,} steps, {provenance.images_in_all(header):,} images in all{_begun(header)}")
         for name, scores in header["scores"].items():
-            numbers = [f"{key} {scores[key]:.4f}" for key in ("pck@0.2", "ap") if isinstance(scores.get(key), float)]
+            deciding = dict.fromkeys(benchmarks.HEADLINES.values())
+            numbers = [f"{key} {scores[key]:.4f}" for key in deciding if isinstance(scores.get(key), float)]
             print(f"  {name}: {', '.join(numbers) or 'measured'}")
     print(f"{len(files)} files, {_total() / checkpoints.MEGABYTE:.2f} of {TOTAL_LIMIT / checkpoints.MEGABYTE:g} MB")
     return int(broken > 0)
@@ -138,7 +139,7 @@ class Judge:
             return False
         shipped = self._shipped(file.stem)
         rows = self._measure(file, shipped[0] if shipped else None)
-        decisive = benchmarks.decisive(header["data"])
+        decisive = benchmarks.decisive(header["data"], [row.name for row in rows])
         _tell(file.stem, header, shipped[1] if shipped else None, rows, decisive)
         if not _better(file.stem, rows, decisive, first=shipped is None):
             return False
@@ -186,9 +187,10 @@ class Judge:
         from course_lib.training import benchmarks
 
         model = models.load(file.stem, file).to(self.device)
-        if type(model).flip_average is PoseModel.flip_average:
+        if not isinstance(model, PoseModel) or type(model).flip_average is PoseModel.flip_average:
             return {}
-        return {f"{name} flipped": self.examiner.examine(model, name, True)[0] for name in benchmarks.possible(model)}
+        names = [name for name in benchmarks.possible(model) if name != benchmarks.BOXES]
+        return {f"{name} flipped": self.examiner.examine(model, name, True)[0] for name in names}
 
 
 def _examined(file: Path) -> dict[str, Any] | None:
@@ -228,12 +230,12 @@ def _tell(
 
     against = f"{provenance.images_in_all(shipped):,} that ship" if shipped else "nothing that ships"
     print(f"{name}: {provenance.images_in_all(header):,} images, on {header['device']}, against {against}")
-    print(f"  {'':24}{'ships':>10}{'candidate':>11}{'difference':>12}  95 % of samples")
+    print(f"  {'':26}{'ships':>10}{'candidate':>11}{'difference':>12}  95 % of samples")
     for row in rows:
         label = f"{row.name} {benchmarks.HEADLINES[row.name]}{' *' if row.name == decisive else ''}"
         between = f"  {row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else ""
         print(
-            f"  {label:24}{_number(row.shipped):>10}{_number(row.candidate):>11}{_signed(row.difference):>12}{between}"
+            f"  {label:26}{_number(row.shipped):>10}{_number(row.candidate):>11}{_signed(row.difference):>12}{between}"
         )
 
 

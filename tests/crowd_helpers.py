@@ -54,7 +54,7 @@ BESIDE = Recipe("beside", model="beside", data={"crowd": {"people": [1, 3]}}, ba
 class Beside(PoseModel):
     """Knows who is in the first ten pictures of crowd-val, and puts everybody so many pixels beside their place."""
 
-    many = True
+    many, trained_on = True, "crowd"
 
     def __init__(self, skeleton: str = "lsp") -> None:
         super().__init__(skeleton, (192, 256))

@@ -121,10 +121,13 @@ def leaderboard(folder: Path | None = None) -> tuple[dict[str, list[dict[str, An
 def numbers(scores: Mapping[str, Any]) -> dict[str, float | int]:
     """The finite numbers among some scores, the ones that decide the order first.
 
-    Of scores by number of people in a picture, the two by which models are compared.
+    Of scores by number of people in a picture, those by which models are compared.
     """
     by_people = {
-        f"{name}, {people}": one[name] for people, one in scores.get("by_people", {}).items() for name in _BY_PEOPLE
+        f"{name}, {people}": one[name]
+        for people, one in scores.get("by_people", {}).items()
+        for name in _BY_PEOPLE
+        if name in one
     }
     found = {
         name: value
@@ -151,8 +154,8 @@ def leaderboard_page(folder: Path | None = None) -> str:
     return pages.page("Leaderboard", "\n".join(parts), script=_SORT)
 
 
-_BY_PEOPLE = ("ap", "pckh_map")
-_DECIDES = ("ap", "pck@0.2")  # a table is ordered by the first of these that it has
+_BY_PEOPLE = ("ap", "pckh_map", "box_ap")
+_DECIDES = ("ap", "pck@0.2", "box_ap")  # a table is ordered by the first of these that it has
 _ABOUT = (("trained on", "data"), ("steps", "steps"), ("device", "device"), ("date", "date"), ("code", "code"))
 
 _SORT = """

@@ -4,6 +4,7 @@ defaults.
     single_person(poses, people)    one pose a person: PCK, PCKh, PCP, AUC, mean error
     keypoint_ap(poses, scenes)      any number of people a picture: COCO's ten numbers
     pckh_map(poses, scenes)         the same pictures by DeepCut's and PoseTrack's rules
+    box_ap(found, scenes)           COCO's numbers for detected boxes
 
 Rules that hold everywhere (what is labelled, what a missing estimate is, that nothing is ever NaN) stand in
 `marks.py`.
@@ -21,6 +22,7 @@ from course_lib.metrics.ap import (
     evaluate,
     match,
 )
+from course_lib.metrics.box_ap import BOX_AREAS, box_ap, coco_box_ap, match_boxes
 from course_lib.metrics.crowd import JointAnswers, all_point_ap, joint_groups, pckh_answers, pckh_map
 from course_lib.metrics.keypoint_ap import coco_keypoint_ap, evaluate_keypoints, keypoint_ap, match_keypoints
 from course_lib.metrics.marks import Marks, distances, within
@@ -52,6 +54,7 @@ from course_lib.metrics.tolerance import tolerance
 from course_lib.metrics.tracking import Frame, Tracking, mota
 
 __all__ = [
+    "BOX_AREAS",
     "COCO_AREAS",
     "COCO_MAX_ESTIMATES",
     "COCO_RECALLS",
@@ -68,6 +71,8 @@ __all__ = [
     "all_point_ap",
     "auc",
     "auc3d",
+    "box_ap",
+    "coco_box_ap",
     "coco_keypoint_ap",
     "columns",
     "distances",
@@ -78,6 +83,7 @@ __all__ = [
     "joint_groups",
     "keypoint_ap",
     "match",
+    "match_boxes",
     "match_keypoints",
     "mota",
     "mpjpe",

@@ -1,9 +1,9 @@
-"""COCO's keypoint AP and AR, the whole protocol, for all pictures at once.
+"""COCO's AP and AR, the whole protocol, for all pictures at once; here of keypoints, in `box_ap.py` of boxes.
 
-    1. The 20 best estimates of every picture, best first.
-    2. OKS of each with each person (one without a labelled joint stands for its box, grown threefold).
+    1. The 20 best estimates of every picture, best first (100 boxes).
+    2. OKS of each with each person (one without a labelled joint stands for its box, grown threefold); IoU of boxes.
     3. A person is *ignored* if a crowd, if without labelled joints, or if its area is outside the range.
-    4. At every OKS threshold, best estimate first: it takes the free person most like it, if alike enough.
+    4. At every threshold of likeness, best estimate first: it takes the free person most like it, if alike enough.
        Ignored people come into question only if no other does. A crowd can be taken again and again.
     5. What took an ignored person counts neither way. What took nobody is a false positive, unless its own
        area is outside the range: then it does not count either.
@@ -18,8 +18,9 @@ cannot be found, because 0 also means "nobody"; ids play no part here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -31,6 +32,35 @@ COCO_RECALLS = tuple(np.linspace(0.0, 1.0, 101).tolist())
 COCO_MAX_ESTIMATES = 20
 COCO_AREAS = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}  # bounds inclusive
 PICTURES_AT_ONCE = 128
+
+
+class TruthsOfAnyKind(Protocol):
+    """What the protocol must know of true people, whatever they are compared by; fields as in `Truths`."""
+
+    picture: np.ndarray
+    area: np.ndarray
+    ignored: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclass
+class Ranked:
+    """What the protocol must know of D estimates of all pictures, one after another."""
+
+    picture: np.ndarray  # (D,)
+    score: np.ndarray  # (D,)
+    area: np.ndarray  # (D,)
+
+    def best(self, count: int) -> Self:
+        """The `count` best of every picture, by picture and falling score; equal scores keep their order."""
+        order = np.lexsort((-self.score, self.picture))
+        picture = self.picture[order]
+        order = order[_slots(picture) < count]
+        return replace(self, **{name: values[order] for name, values in vars(self).items()})
+
+
+# (estimates, their rows (M,), rows (M,) of the true people) -> how much alike they are (M,)
+Likeness = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -47,20 +77,10 @@ class Truths:
 
 
 @dataclass
-class Estimates:
-    """D estimates of all pictures, one after another."""
+class Estimates(Ranked):
+    """D estimated poses of all pictures, one after another."""
 
-    picture: np.ndarray  # (D,)
     joints: np.ndarray  # (D, K, 2)
-    score: np.ndarray  # (D,)
-    area: np.ndarray  # (D,)
-
-    def best(self, count: int) -> Estimates:
-        """The `count` best of every picture, by picture and falling score; equal scores keep their order."""
-        order = np.lexsort((-self.score, self.picture))
-        picture = self.picture[order]
-        order = order[_slots(picture) < count]
-        return Estimates(*(values[order] for values in (self.picture, self.joints, self.score, self.area)))
 
 
 @dataclass
@@ -140,17 +160,28 @@ def evaluate(truths: Truths, estimates: Estimates, sigmas: Sigmas = "coco", **pr
     return match(truths, estimates, sigmas, **protocol).scores()
 
 
-def match(
-    truths: Truths,
-    estimates: Estimates,
-    sigmas: Sigmas = "coco",
+def match(truths: Truths, estimates: Estimates, sigmas: Sigmas = "coco", **protocol) -> Matches:
+    """Steps 1 to 5 of the protocol for poses; `protocol` as in `match_by`."""
+    spread = sigmas_of(sigmas).numpy()
+
+    def alike(best: Estimates, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        people = (values[other] for values in (truths.joints, truths.labelled, truths.area))
+        return likeness(best.joints[one], *people, spread, truths.box[other])
+
+    return match_by(alike, truths, estimates, **protocol)
+
+
+def match_by(
+    alike: Likeness,
+    truths: TruthsOfAnyKind,
+    estimates: Ranked,
     thresholds: Sequence[float] = COCO_THRESHOLDS,
     recalls: Sequence[float] = COCO_RECALLS,
     max_estimates: int = COCO_MAX_ESTIMATES,
     areas: Mapping[str, tuple[float, float]] = COCO_AREAS,
     pictures: int = 0,
 ) -> Matches:
-    """Steps 1 to 5 of the protocol. `areas` needs an "all"; `pictures`: how many there are at least."""
+    """Steps 1 to 5 for what is alike in any way. `areas` needs an "all"; `pictures`: how many there are at least."""
     if "all" not in areas:
         raise CourseError('the area ranges need one that is called "all"')
     if not (truths.area >= 0).all():
@@ -161,7 +192,7 @@ def match(
     estimates = estimates.best(max_estimates)
     low, high = np.array([*areas.values()], dtype=np.float64).T  # (A,) each
     ignored = truths.ignored[:, None] | _outside(truths.area, low, high)  # (G, A)
-    found, excused = _match_all(truths, estimates, ignored, sigmas_of(sigmas).numpy(), np.array(thresholds))
+    found, excused = _match_all(alike, truths, estimates, ignored, np.array(thresholds))
     excused |= ~found & _outside(estimates.area, low, high)[..., None]  # (D, A, T)
     order = np.argsort(-estimates.score, kind="stable")
     return Matches(
@@ -188,19 +219,17 @@ def _slots(group: np.ndarray) -> np.ndarray:
 
 
 def _match_all(
-    truths: Truths, estimates: Estimates, ignored: np.ndarray, sigmas: np.ndarray, thresholds: np.ndarray
+    alike: Likeness, truths: TruthsOfAnyKind, estimates: Ranked, ignored: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """found and excused (D, A, T): which sorted estimate took a person, and which took one ignored (G, A)."""
     shape = (len(estimates.picture), ignored.shape[1], len(thresholds))
     found, excused = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for d_index, g_index in _blocks(estimates.picture, truths.picture):
         n, d, g = np.nonzero((d_index >= 0)[:, :, None] & (g_index >= 0)[:, None, :])
-        alike = np.full((*d_index.shape, g_index.shape[1]), -1.0)  # (N, D', G'), -1 for padding
-        one, other = d_index[n, d], g_index[n, g]
-        people = (values[other] for values in (truths.joints, truths.labelled, truths.area))
-        alike[n, d, g] = likeness(estimates.joints[one], *people, sigmas, truths.box[other])
+        values = np.full((*d_index.shape, g_index.shape[1]), -1.0)  # (N, D', G'), -1 for padding
+        values[n, d, g] = alike(estimates, d_index[n, d], g_index[n, g])
         real = d_index >= 0
-        hit, dull = _match(alike, ignored[g_index], truths.crowd[g_index], thresholds)
+        hit, dull = _match(values, ignored[g_index], truths.crowd[g_index], thresholds)
         found[d_index[real]], excused[d_index[real]] = hit[real], dull[real]
     return found, excused
 

@@ -75,7 +75,10 @@ def coco_keypoint_ap(
     annotations, results = (
         [one for one in ones if one.get("category_id", category) == category] for ones in (annotations, results)
     )
-    true_images, found_images = _column(annotations, "image_id", "annotation"), _column(results, "image_id", "result")
+    true_images, found_images = (
+        coco_column(annotations, "image_id", "annotation"),
+        coco_column(results, "image_id", "result"),
+    )
     number = {
         image: i for i, image in enumerate(sorted({*true_images, *found_images} if image_ids is None else image_ids))
     }
@@ -136,7 +139,7 @@ def _joint_areas(joints: np.ndarray) -> np.ndarray:
 # --- from COCO's dictionaries -----------------------------------------------------------------------------------------
 
 
-def _column(ones: Sequence[dict], name: str, kind: str) -> list:
+def coco_column(ones: Sequence[dict], name: str, kind: str) -> list:
     """One field of all dictionaries."""
     try:
         return [one[name] for one in ones]
@@ -147,7 +150,7 @@ def _column(ones: Sequence[dict], name: str, kind: str) -> list:
 
 def _keypoints(ones: Sequence[dict], kind: str, joints: int) -> np.ndarray:
     """(N, K, 3) from the flat lists, each checked for its length."""
-    flat = _column(ones, "keypoints", kind)
+    flat = coco_column(ones, "keypoints", kind)
     for k, values in enumerate(flat):
         if len(values) != 3 * joints:
             raise CourseError(
@@ -162,7 +165,7 @@ def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Trut
     keypoints = _keypoints(annotations, "annotation", joints)
     labelled = (keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(-1)
     count = labelled.sum(-1).tolist()
-    _column([one for one, some in zip(annotations, count, strict=True) if not some], "bbox", "annotation")
+    coco_column([one for one, some in zip(annotations, count, strict=True) if not some], "bbox", "annotation")
     box = np.array([one.get("bbox", (0, 0, 0, 0)) for one in annotations], dtype=np.float64).reshape(-1, 4)
     crowd = np.array([bool(one.get("iscrowd", 0)) for one in annotations], dtype=bool)
     empty = [one.get("num_keypoints", some) == 0 for one, some in zip(annotations, count, strict=True)]
@@ -170,7 +173,7 @@ def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Trut
         picture=np.array([number[one["image_id"]] for one in annotations], dtype=np.int64),
         joints=np.ascontiguousarray(keypoints[..., :2]),
         labelled=labelled,
-        area=np.array(_column(annotations, "area", "annotation"), dtype=np.float64),
+        area=np.array(coco_column(annotations, "area", "annotation"), dtype=np.float64),
         box=np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1),
         ignored=crowd | np.array(empty, dtype=bool),
         crowd=crowd,
@@ -180,12 +183,12 @@ def _coco_truths(annotations: Sequence[dict], number: dict, joints: int) -> Trut
 def _coco_estimates(results: Sequence[dict], number: dict, joints: int) -> Estimates:
     positions = np.ascontiguousarray(_keypoints(results, "result", joints)[..., :2])
     if results and results[0].get("bbox"):
-        areas = np.array(_column(results, "bbox", "result"), dtype=np.float64)[:, 2:].prod(-1)
+        areas = np.array(coco_column(results, "bbox", "result"), dtype=np.float64)[:, 2:].prod(-1)
     else:
         areas = _joint_areas(positions)
     return Estimates(
         picture=np.array([number[one["image_id"]] for one in results], dtype=np.int64),
         joints=positions,
-        score=np.array(_column(results, "score", "result"), dtype=np.float64),
+        score=np.array(coco_column(results, "score", "result"), dtype=np.float64),
         area=areas,
     )

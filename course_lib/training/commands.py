@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from course_lib import checkpoints, paths
+from course_lib import checkpoints, detectors, paths
 from course_lib.errors import CourseError
 from course_lib.estimate import add_model_options, load_model
-from course_lib.training import benchmarks, distributed
+from course_lib.photographs import found_in
+from course_lib.training import benchmarks, crowds, distributed
 
-# scores on pictures of many people -> their headings
-_CROWDS = {
-    **{"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR", "pckh_map": "PCKh-mAP"},
-    **{"people": "people", "pictures": "pictures"},
-}
+# scores on pictures of many people, of poses or of boxes -> their headings
+_COUNTS = {"people": "people", "pictures": "pictures"}
+_CROWDS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR", "pckh_map": "PCKh-mAP", **_COUNTS}
+_BOXES = {"box_ap": "AP", "box_ap50": "AP50", "box_ap75": "AP75", "box_ar": "AR", **_COUNTS}
 ALONE = ("recipe", "steps", "seed", "ship")  # options of one recipe's training, not of the queue
 
 
@@ -39,8 +40,16 @@ def add_parsers(subparsers: Any) -> None:
 
     parser = subparsers.add_parser("evaluate", help="measure a model on a benchmark")
     add_model_options(parser)
-    names = (*benchmarks.NAMES, "all")
-    parser.add_argument("--data", choices=names, help="the benchmark, or all that are meant for the model (the first)")
+    names = dict.fromkeys(map(benchmarks.pictures_of, benchmarks.NAMES))
+    meant = "the benchmark, or all that are meant for the model (the first)"
+    parser.add_argument("--data", choices=(*names, "all"), help=meant)
+    people = parser.add_mutually_exclusive_group()
+    people.add_argument(
+        "--boxes",
+        help="where the people of crowd-val are said to be: true, for the true boxes, or a file as of COCO's results: "
+        'a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}',
+    )
+    detectors.add_options(parser, people)
     parser.add_argument("--baseline", action="store_true", help="also show what the mean pose reaches")
     parser.add_argument("--record", action="store_true", help="write the scores into the checkpoint's header")
     parser.set_defaults(func=evaluate)
@@ -112,20 +121,60 @@ def train_queue(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Prints a table of scores for each benchmark, and records them where that is asked for."""
     model, file = load_model(arguments)
-    meant = benchmarks.possible(model)
-    for name in meant if arguments.data == "all" else (arguments.data or meant[0],):
-        title, rows = benchmarks.title(model, name), {file.stem: benchmarks.measure(model, name, arguments.flip)}
-        if arguments.baseline:
+    examiner = benchmarks.Examiner()
+    told, plug = _boxes_from(arguments, model, examiner)
+    for name in _asked(arguments, model, bool(told) or plug is not None):
+        title = f"{name}, {told}" if told else benchmarks.title(model, name)
+        asked = model if plug is None else plug(model)
+        rows = {file.stem: examiner.examine(asked, name, arguments.flip)[0]}
+        if arguments.baseline and name != benchmarks.BOXES:
             from course_lib.training.evaluate import MeanPose
 
             mean = MeanPose.of(benchmarks.training_people(name, model.skeleton))
-            told = benchmarks.title(mean, name).removeprefix(title)  # what it is told that the model is not
-            rows[f"mean pose{told}"] = benchmarks.measure(mean, name)
+            own = "" if plug else benchmarks.title(mean, name).removeprefix(title)  # what it alone is told
+            rows[f"mean pose{own}"] = examiner.examine(plug(mean) if plug else mean, name)[0]
         print_table(rows, title)
         if arguments.record:
             checkpoints.record(file, {f"{title} flipped" if arguments.flip else title: rows[file.stem]})
             print(f"recorded in {file}")
     return 0
+
+
+def _asked(arguments: argparse.Namespace, model: Any, plugged: bool) -> tuple[str, ...]:
+    """The benchmarks that were asked for; boxes come from elsewhere on pictures of many people only."""
+    if plugged:
+        if arguments.data not in (None, *benchmarks.CROWDS):
+            raise CourseError(f"--boxes and --detector are for {benchmarks.CROWDS[0]}, not for {arguments.data}")
+        return benchmarks.CROWDS
+    meant = benchmarks.possible(model)
+    if arguments.data != "all":
+        meant = benchmarks.on_pictures(model, arguments.data or benchmarks.pictures_of(meant[0]))
+    if arguments.flip and len(meant) > 1:
+        meant = tuple(name for name in meant if name != benchmarks.BOXES)  # a detector has no flip test
+    if arguments.baseline and meant == (benchmarks.BOXES,):
+        raise CourseError(f"the mean pose finds no boxes, so that {benchmarks.BOXES} has no --baseline")
+    return meant
+
+
+def _boxes_from(
+    arguments: argparse.Namespace, model: Any, examiner: benchmarks.Examiner
+) -> tuple[str, Callable[[Any], Any] | None]:
+    """What is said of scores with other boxes than a model's own, and how a model comes to work with these boxes."""
+    if crowds.finds_boxes(model) and (arguments.boxes or arguments.detector):
+        raise CourseError(f"'{arguments.model}' is a detector itself, so that it takes neither --boxes nor --detector")
+    detector = detectors.given(arguments)
+    if detector:
+        told = detectors.words(model, arguments.detector, arguments.detector_weights)
+        return told, lambda estimator: detectors.plugged(estimator, detector)
+    if arguments.boxes == "true":
+        return crowds.TopDown.told, crowds.TopDown
+    if arguments.boxes:
+        from course_lib.models.detector import GivenBoxes
+
+        file, scenes = Path(arguments.boxes), examiner.people(benchmarks.CROWDS[0], model.skeleton)
+        found = found_in(file, [scene.id for scene in scenes])
+        return f"boxes of {file.name}", lambda estimator: detectors.plugged(estimator, GivenBoxes(found))
+    return "", None
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
@@ -150,10 +199,11 @@ def print_table(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
 def _print_crowds(rows: dict[str, dict[str, Any]], benchmark: str) -> None:
     for row, scores in rows.items():
         print(f"{benchmark}: {row}")
-        print(f"{'in a picture':14}" + "".join(f"{heading:>10}" for heading in _CROWDS.values()))
+        columns, decides = (_CROWDS, "ap") if "ap" in scores else (_BOXES, "box_ap")
+        print(f"{'in a picture':14}" + "".join(f"{heading:>10}" for heading in columns.values()))
         for people, one in {"any number": scores, **scores["by_people"]}.items():
-            print(f"{people:14}" + "".join(f"{_number(one[name]):>10}" for name in _CROWDS))
-        _print_interval(row, scores, "pictures", "ap")
+            print(f"{people:14}" + "".join(f"{_number(one[name]):>10}" for name in columns))
+        _print_interval(row, scores, "pictures", decides)
 
 
 def _print_interval(row: str, scores: dict[str, Any], drawn: str, name: str) -> None:

@@ -68,14 +68,18 @@ def measure(recipe: Recipe, device: torch.device, steps: int = 10, batch: int | 
 
 
 def _people(model: PoseModel, count: int) -> Batch | Crowd:
-    """So many pictures of noise with joints anywhere, of one person or of a few, as the model is used to."""
+    """So many pictures of noise with joints anywhere, of one person or of a few, as the model is used to.
+
+    Of a few each owns a strip of the picture, so that everybody has a box.
+    """
     generator = torch.Generator().manual_seed(0)
     size, joints, many = model.input_size, len(model.skeleton), (IN_A_CROWD,) if model.many else ()
     images = torch.rand(count, 3, *size, generator=generator)
     places = torch.rand(count, *many, joints, 2, generator=generator) * min(size)
     visible = torch.full((count, *many, joints), 2)
     if model.many:
-        return Crowd(images, places, visible, torch.ones(count, *size), model.skeleton)
+        strips = (torch.arange(size[1]) * IN_A_CROWD // size[1]).to(torch.int8).expand(count, *size)
+        return Crowd(images, places, visible, torch.ones(count, *size), model.skeleton, strips)
     return Batch(images, places, visible, model.skeleton)
 
 

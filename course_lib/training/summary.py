@@ -67,7 +67,10 @@ _COLUMNS = {
     "images/s": (9, lambda row: f"{row.images_per_second:.0f}"),
     "for data": (8, lambda row: f"{row.data_share:.0%}"),
     **{
-        name: (11, lambda row, name=name: "-" if row.scores.get(name) is None else f"{row.scores[name]:.4f}")
+        name: (
+            max(11, len(name)),
+            lambda row, name=name: "-" if row.scores.get(name) is None else f"{row.scores[name]:.4f}",
+        )
         for name in benchmarks.NAMES
     },
     "MB": (6, lambda row: f"{row.bytes / checkpoints.MEGABYTE:.2f}" if row.bytes else "-"),
