@@ -97,8 +97,10 @@ def _write_lesson(path: Path, folder: Path, home: str) -> str:
 def leaderboard(folder: Path | None = None) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """The measured scores of the shipped weights: rows by benchmark, and what could not be listed.
 
-    A row comes from the scores in a checkpoint's header and from nowhere else.
+    A row comes from the scores in a checkpoint's header, and from nowhere else; what finds many people has its time
+    beside them, where the study of times knows it.
     """
+    times = milliseconds()
     tables: dict[str, list[dict[str, Any]]] = {}
     unlisted = []
     for path in sorted((folder or paths.CHECKPOINTS).glob("*.safetensors")):
@@ -112,6 +114,7 @@ def leaderboard(folder: Path | None = None) -> tuple[dict[str, list[dict[str, An
             unlisted.append(f"{path.stem} holds no measurement")
         for benchmark, scores in measured.items():
             if scores:
+                scores |= times.get((path.stem, benchmark), {})
                 tables.setdefault(benchmark, []).append({"name": path.stem, "scores": scores, "header": header})
     for rows in tables.values():
         rows.sort(key=lambda row: -next(iter(row["scores"].values())))
@@ -135,6 +138,18 @@ def numbers(scores: Mapping[str, Any]) -> dict[str, float | int]:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
     return {name: found[name] for name in (*_DECIDES, *found) if name in found}
+
+
+def milliseconds() -> dict[tuple[str, str], dict[str, float]]:
+    """By weights and benchmark, how long a picture takes: as `lessons.crowd_times` has measured it on one core."""
+    file = paths.DATA / "studies" / "crowd_times.json"
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []
+    return {
+        (run["weights"], run["benchmark"]): {
+            f"ms a picture, {people}": 1000 * one["all"] for people, one in run["seconds"].items()
+        }
+        for run in runs
+    }
 
 
 def leaderboard_page(folder: Path | None = None) -> str:

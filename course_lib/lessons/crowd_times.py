@@ -29,7 +29,7 @@ from course_lib.training import benchmarks, crowds
 FILE = paths.DATA / "studies" / "crowd_times.json"
 MADE_BY = "python -m course_lib.lessons.crowd_times"
 EACH = 6  # pictures of every size of crowd
-REPEATS = 3
+REPEATS = 2
 ANY = "any number"
 
 
@@ -101,7 +101,9 @@ def measure(each: int = EACH, repeats: int = REPEATS, weights: Sequence[str] | N
         for name in ships() if weights is None else weights:
             header = checkpoints.read_header(paths.checkpoint(name))
             about = {key: header[key] for key in ("recipe", "steps", "images")}
-            runs.append({"weights": name, **about, "seconds": of_system(models.load(name), groups, repeats)})
+            model = models.load(name)
+            about["benchmark"] = benchmarks.title(model, benchmarks.CROWDS[0])  # beside whose scores the times belong
+            runs.append({"weights": name, **about, "seconds": of_system(model, groups, repeats)})
         study = {"made_by": MADE_BY, **studies.provenance("paf_course"), "repeats": repeats}
     finally:
         torch.set_num_threads(threads)

@@ -57,7 +57,6 @@ from course_lib.targets.suppression import NAMES, NmsParameters, pose_nms
 
 LOCALISERS = ("maps", "resnet18")
 READ = (6, 6)  # what the linear layer reads the maps at
-GENTLY = 0.1  # what the localiser answers is a tenth of theta's change: it must not run away before it has learned
 MARGIN = 0.1  # the joints' tight box, grown by this on each side, is about the person's box
 LEAST = 0.25  # of the crop's height or width: a smaller box of joints does not tell where the person is
 BLUR = 5  # cells, twice: what the parallel branch's maps are averaged over
@@ -171,7 +170,7 @@ class AlphaPose(TopDownModel):
     def theta(self, images: Tensor) -> Tensor:
         """Where in the crops (B, 3, H, W) the people are: (B, 2, 3)."""
         same = torch.eye(2, 3, device=images.device).expand(len(images), 2, 3)
-        return same if self.localiser is None else same + GENTLY * self.localiser(images).float().view(-1, 2, 3)
+        return same if self.localiser is None else same + self.localiser(images).float().view(-1, 2, 3)
 
     def forward(self, images: Tensor) -> Regional:
         """images (B, 3, H, W) in [0, 1]."""
