@@ -213,6 +213,43 @@ def test_halving_averages_four_pixels_and_what_lies_outside_is_filled():
     assert bool((result[..., :4] - 0.25).abs().max() < 1e-6)
 
 
+def labels_one_by_one(labels, matrix, size, fill):
+    """The label of the pixel that the centre of every result's pixel comes from."""
+    height, width = labels.shape[-2:]
+    result = torch.full((len(labels), *size), fill)
+    for b, back in enumerate(geometry.invert(matrix)):
+        for row in range(size[0]):
+            for column in range(size[1]):
+                x, y = geometry.apply(back, torch.tensor([[column + 0.5, row + 0.5]], dtype=back.dtype))[0].tolist()
+                if 0 <= x < width and 0 <= y < height:
+                    result[b, row, column] = labels[b, int(y), int(x)]
+    return result
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.long])
+def test_labels_are_those_of_the_nearest_pixels(dtype):
+    labels = torch.randint(-1, 9, (6, 7, 11), generator=torch.Generator().manual_seed(0)).to(dtype)
+    turn, scale = torch.tensor([0.0, 0.3, -2.0, 0.7, 1.2, 0.1]), torch.tensor([1.0, 0.4, 1.7, 3.0, 0.9, 1.1])
+    centre, target = torch.tensor([5.2, 3.3]).expand(6, 2), torch.tensor([4.1, 5.7]).expand(6, 2)
+    matrix = geometry.similarity(centre, turn, scale, target).double()
+    for size, fill in (((9, 8), -1), ((3, 14), 7)):
+        moved = geometry.warp_labels(labels, matrix, size, fill)
+        assert moved.dtype == dtype and torch.equal(moved, labels_one_by_one(labels, matrix, size, fill).to(dtype))
+        assert bool((moved == fill).any())
+
+
+def test_labels_stay_and_are_mirrored_and_shifted_as_pictures_are():
+    labels = torch.arange(2 * 5 * 7).view(2, 5, 7)
+    same = torch.eye(2, 3).expand(2, 2, 3)
+    assert torch.equal(geometry.warp_labels(labels, same, (5, 7), -1), labels)
+    mirrored = geometry.warp_labels(labels, geometry.mirror(7, torch.zeros(())).expand(2, 2, 3), (5, 7), -1)
+    assert torch.equal(mirrored, labels.flip(-1))
+    moved = geometry.warp_labels(labels, torch.tensor([[[1.0, 0, 2], [0, 1, -1]]]).expand(2, 2, 3), (5, 7), -1)
+    assert torch.equal(moved[:, :4, 2:], labels[:, 1:, :5])
+    assert bool((moved[:, 4] == -1).all()) and bool((moved[..., :2] == -1).all())
+    assert geometry.warp_labels(labels[:0], same[:0], (3, 3), -1).shape == (0, 3, 3)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 3), (500, 333)])
 def test_pictures_of_any_size_are_cropped_without_changing_their_brightness(size):
     image = torch.full((3, *size), 0.6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_lib.errors import CourseError
-from course_lib.pose import Batch, Crowd, Pose, Scene
+from course_lib.pose import Batch, Crowd, Found, Pose, Scene
 from course_lib.skeletons import COCO, LSP
 
 
@@ -98,3 +98,61 @@ def test_a_crowd_whose_parts_do_not_fit_is_refused_with_the_shapes_it_needs(join
     assert "\n" not in str(caught.value)
     with pytest.raises(CourseError, match="no batches"):
         Crowd.cat([])
+
+
+def test_crowds_know_whom_a_pixel_shows_together_or_not_at_all():
+    parts = [crowd(2, 3), crowd(1, 5)]
+    for part in parts:
+        part.owners = torch.randint(-1, 3, part.labelled.shape).to(torch.int8)
+    whole = Crowd.cat(parts)
+    assert torch.equal(whole.owners, torch.cat([part.owners for part in parts])) and whole.owners.dtype == torch.int8
+    assert torch.equal(whole[1:].owners, whole.owners[1:]) and torch.equal(whole.with_room(9).owners, whole.owners)
+    assert Crowd.cat([crowd(), crowd()]).owners is None and crowd().to("cpu").owners is None
+    for mixed in ([parts[0], crowd()], [crowd(), parts[0]]):
+        with pytest.raises(CourseError, match="lack what others have"):
+            Crowd.cat(mixed)
+    for shape in ((2, 4, 5), (1, 4, 6), (2, 1, 4, 6)):
+        with pytest.raises(CourseError, match="owners must be as large as its pictures"):
+            Crowd(parts[0].images, parts[0].joints, parts[0].visible, parts[0].labelled, LSP, torch.zeros(shape))
+
+
+def tight_boxes(owners, people):
+    """Pixel by pixel."""
+    boxes = torch.zeros(len(owners), people, 4)
+    for b, picture in enumerate(owners.tolist()):
+        for person in range(people):
+            places = [(x, y) for y, row in enumerate(picture) for x, one in enumerate(row) if one == person]
+            if places:
+                columns, rows = zip(*places, strict=True)
+                boxes[b, person] = torch.tensor([min(columns), min(rows), max(columns) + 1, max(rows) + 1])
+    return boxes
+
+
+def test_boxes_are_tight_around_what_is_seen_of_everybody():
+    one = crowd(3, 6)
+    with pytest.raises(CourseError, match="does not say whom its pixels show"):
+        one.boxes()
+    one.owners = torch.randint(-1, 5, (3, 4, 6), generator=torch.Generator().manual_seed(2)).to(torch.int8)
+    one.owners[1] = -1  # nobody is seen in the second picture
+    one.owners[2, :, :1], one.owners[2, :, 1:] = 0, 4
+    boxes = one.boxes()
+    assert boxes.dtype == torch.float32 and torch.equal(boxes, tight_boxes(one.owners, 6))
+    assert not boxes[1].any() and not boxes[:, 5].any() and boxes[0].any() and boxes[2, 4].tolist() == [1, 0, 6, 4]
+    assert one[:0].boxes().shape == (0, 6, 4)
+    nobody = Crowd(one.images, one.joints[:, :0], one.visible[:, :0], one.labelled, LSP, one.owners)
+    assert nobody.boxes().shape == (3, 0, 4)
+
+
+def test_the_first_of_a_crowd_is_a_batch():
+    one = crowd(2, 3)
+    first = one.first()
+    assert type(first) is Batch and first.images is one.images and first.skeleton is LSP
+    assert torch.equal(first.joints, one.joints[:, 0]) and torch.equal(first.visible, one.visible[:, 0])
+    with pytest.raises(CourseError, match="without room for anybody"):
+        crowd(2, 0).first()
+
+
+def test_what_is_found_is_boxes_and_scores():
+    found = Found(torch.zeros(2, 4), torch.ones(2))
+    boxes, scores = found
+    assert boxes is found.boxes and scores is found.scores

@@ -18,7 +18,7 @@ def first(count=4, **options):
 
 
 def same(one, other):
-    names = ("images", "joints", "visible", "labelled")
+    names = ("images", "joints", "visible", "labelled", "owners")
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -41,6 +41,30 @@ def test_crowds_are_labelled_as_scenes_of_the_same_cast_are():
             hidden += int((cast.image == number).sum()) - len(listed)
             compared += len(listed)
     assert hidden > 2 and compared > 150
+
+
+def test_a_pixel_shows_whom_the_scene_says_it_shows():
+    """Masks and boxes are those of the scene's people; who is not listed, or not labelled, owns pixels all the same."""
+    settings, unlisted, behind = Settings(), 0, 0
+    for seed in range(2):
+        draw = Draw(generator_for("crowds", seed, 0))
+        cast = people_in_scenes(draw, 12, SIZE, (1, 12), settings)
+        images, rendering = cast.picture(draw, settings, "cpu")
+        crowd = first(12, seed=seed)
+        boxes = crowd.boxes()
+        assert crowd.owners.dtype == torch.int8 and crowd.owners.shape == crowd.labelled.shape
+        for number, scene in enumerate(sets._scenes(cast, images, rendering, LSP, 0, "")):
+            pixels = [int((crowd.owners[number] == place).sum()) for place in range(crowd.joints.shape[1])]
+            large = [place for place, count in enumerate(pixels) if count >= sets._SMALLEST_MASK]
+            assert len(large) == len(scene.people)
+            for place, person in zip(large, scene.people, strict=True):
+                assert torch.equal(crowd.owners[number] == place, person.mask)
+                assert torch.equal(boxes[number, place], person.box)
+            assert not crowd.visible[number, [p for p, count in enumerate(pixels) if count < sets._SMALLEST_MASK]].any()
+            unlisted += sum(0 < count < sets._SMALLEST_MASK for count in pixels)
+            behind += int((cast.image == number).sum()) - len(large)
+            assert int(crowd.owners[number].max()) < int((cast.image == number).sum())
+    assert unlisted > 0 and behind > 2 and bool((crowd.owners == -1).any())
 
 
 def pixels_one_by_one(owners):
@@ -77,6 +101,7 @@ def test_crowds_are_pictures_of_bytes_with_joints_inside():
 def test_the_number_of_people_is_as_asked():
     nobody = first(people=(0, 0))
     assert nobody.joints.shape == (4, 0, 14, 2) and nobody.images.shape == (4, 3, *SIZE)
+    assert bool((nobody.owners == -1).all()) and nobody.boxes().shape == (4, 0, 4)
     alone = first(people=(1, 1))
     assert alone.visible.shape == (4, 1, 14)
     sometimes = first(12, people=(0, 1))

@@ -127,8 +127,13 @@ class PoseModel(nn.Module):
 
 
 def _moved_back(pose: Pose, matrix: Tensor, box: Tensor, inside: bool) -> Pose:
-    """A pose of a crop in the picture's pixels; one whose box lies beside the picture has score 0."""
-    joints = geometry.apply(geometry.invert(matrix), pose.joints)
+    """A pose of a crop in the picture's pixels; one whose box lies beside the picture has score 0.
+
+    Who looks for everybody may say with each pose in which box it found it; all others looked in the crop's.
+    """
+    back = geometry.invert(matrix)
+    joints = geometry.apply(back, pose.joints)
+    box = box if pose.box is None else geometry.apply(back, pose.box.view(2, 2)).view(4)
     scores = pose.scores.clone() if inside else torch.zeros_like(pose.scores)
     return replace(pose, joints=joints, scores=scores, score=pose.score if inside else 0.0, box=box)
 
