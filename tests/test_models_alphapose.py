@@ -164,7 +164,7 @@ def painted(theta=None, **options):
     if model.parallel is not None:
         model.parallel = Painted()
     if theta is not None:
-        model.localiser = Always((theta - torch.eye(2, 3)))
+        model.localiser = Always(theta - torch.eye(2, 3))
     return model
 
 
