@@ -17,6 +17,9 @@ STORED = (
     "lesson_05_study",
     "lesson_06_ablation",
     "lesson_07_study",
+    "lesson_09_study",
+    "lesson_10_study",
+    "crowd_times",
 )
 
 

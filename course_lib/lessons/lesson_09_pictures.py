@@ -82,15 +82,14 @@ def nearest(boxes: Tensor, scene: Scene) -> list[int]:
 
 
 def most_doubled(
-    scenes: Sequence[Scene], found: Sequence[Found], least: float, people: tuple[int, int] = (3, 5)
+    scenes: Sequence[Scene],
+    poses: Sequence[Sequence[Pose]],
+    kept: Sequence[Sequence[Pose]],
+    people: tuple[int, int] = (3, 5),
 ) -> int:
-    """The picture, of those with some people all of whom are found, in which the most boxes are doubles."""
-    times = {}
-    for number, (scene, one) in enumerate(zip(scenes, found, strict=True)):
-        each = tools.times_found(one.boxes[one.scores >= least], scene)
-        if people[0] <= len(each) <= people[1]:
-            times[number] = (bool((each > 0).all()), int((each - 1).clamp(min=0).sum()))
-    return max(times, key=times.__getitem__)
+    """The picture, of those with some people, in which the most poses were suppressed."""
+    some = [i for i, scene in enumerate(scenes) if people[0] <= len(tools.people_of(scene)) <= people[1]]
+    return max(some, key=lambda i: len(poses[i]) - len(kept[i]))
 
 
 def draw_found(scenes: Sequence[Scene], found: Sequence[Found], least: float) -> Figure:

@@ -48,7 +48,7 @@ MOVES = {  # of true boxes, for the first figure
     "down": (-0.4, -0.25, -0.12, 0.0, 0.12, 0.25, 0.4),
     "scale": (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0),
 }
-MOVED = 40  # pictures on which noise is studied; moves on every second of them
+MOVED = 25  # pictures on which moves and noise are studied
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)  # of a side
 NOISY = ("full", "no_sstn")
 IOU_EDGES, OVERLAP_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9), (0.0, 0.05, 0.15, 0.3, 0.5)
@@ -237,14 +237,6 @@ def centring(networks: dict[str, AlphaPose], scenes: Sequence[Scene]) -> list[di
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
-def quick(model: AlphaPose) -> AlphaPose:
-    """The same model whose single-person network computes in bfloat16, with a third of the time on a CPU and errors of
-    less than a hundredth in its maps. Whatever has to do with places keeps all its digits."""
-    model.sppe.to(memory_format=torch.channels_last)
-    model.sppe.forward = torch.autocast("cpu", torch.bfloat16)(model.sppe.forward)
-    return model
-
-
 def arms_at_hand(folder: Path | None) -> dict[str, AlphaPose]:
     """The shipped network as "full", and those of a folder; only it when there is none."""
     networks = {"full": models.load(WEIGHTS)}
@@ -252,7 +244,7 @@ def arms_at_hand(folder: Path | None) -> dict[str, AlphaPose]:
         file = (folder or Path()) / f"{arm}.safetensors"
         if folder and arm != "full" and file.exists():
             networks[arm] = suppression.network(file)
-    return {arm: quick(model) for arm, model in networks.items()}
+    return {arm: suppression.quick(model) for arm, model in networks.items()}
 
 
 def identity() -> dict[str, Any]:
@@ -295,7 +287,7 @@ def measure(
     noisy = {arm: networks[arm] for arm in NOISY if arm in networks}
     makers: dict[str, Callable[[], Any]] = {
         "runs": lambda: merged(ablation(networks, scenes, found, poses, numbers), old.get("runs", [])),
-        "moves": lambda: {"pictures": len(some) // 2, **moves({TOLD: models.load(TOLD)}, some[::2])},
+        "moves": lambda: {"pictures": len(some), **moves({TOLD: models.load(TOLD)}, some)},
         "noise": lambda: merged(noise(noisy, some), old.get("noise", [])),
         "centring": lambda: merged(centring(with_stn, some), old.get("centring", [])),
         "detection": lambda: detection(scenes, found),

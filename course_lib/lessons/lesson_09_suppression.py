@@ -1,6 +1,6 @@
 """The four numbers of AlphaPose's pose NMS, learned on pictures that are no benchmark's, as the paper learns them.
 
-    python -m course_lib.lessons.lesson_09_suppression                 # a minute or two of one core
+    python -m course_lib.lessons.lesson_09_suppression                 # a minute of one core
 
 shows the pictures to the shipped detector and network, suppresses doubles with many values of the numbers, two at a
 time, keeps those with the highest AP, stores them and the surfaces in data/studies/pose_nms.json, and writes the
@@ -29,7 +29,7 @@ from course_lib.targets.suppression_search import Learned, learn_parameters
 
 FILE = paths.DATA / "studies" / "pose_nms.json"
 WEIGHTS, PEOPLE = "alphapose_course", "lesson 09 suppression"  # seed of pictures that nobody is tested on
-PICTURES, AT_ONCE = 100, 25
+PICTURES, AT_ONCE = 60, 25
 GRID = {
     "sigma1": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
     "sigma2": (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0),
@@ -118,7 +118,7 @@ def numbers_of(model: AlphaPose, scenes: Sequence[Scene], found: Sequence[Any]) 
 
 def measure(pictures: int = PICTURES) -> dict[str, Any]:
     """The numbers of the shipped network."""
-    model = models.load(WEIGHTS)
+    model = quick(models.load(WEIGHTS))
     scenes = synthetic.scenes(pictures, PEOPLE, (192, 256), skeleton=model.skeleton)
     images = [scene.image for scene in scenes]
     found = [one for at in range(0, len(images), AT_ONCE) for one in model.detector.detect(images[at : at + AT_ONCE])]
@@ -150,6 +150,14 @@ def network(file: Path) -> AlphaPose:
     model = models.create(header["model"], header["skeleton"], **header["options"])
     checkpoints.load_into(file, model)
     return model.eval()
+
+
+def quick(model: AlphaPose) -> AlphaPose:
+    """The same model whose single-person network computes in bfloat16, with a third of the time on a CPU and errors of
+    less than a hundredth in its maps. Whatever has to do with places keeps all its digits."""
+    model.sppe.to(memory_format=torch.channels_last)
+    model.sppe.forward = torch.autocast("cpu", torch.bfloat16)(model.sppe.forward)
+    return model
 
 
 def identity() -> dict[str, Any]:
