@@ -17,7 +17,13 @@ from course_lib.skeletons import LSP, Skeleton
 from course_lib.targets import heatmaps
 
 # Every model under its name, made small enough for a test.
+REGIONS = {
+    **{"channels": 16, "box_width": 24, "head_width": 16, "head_depth": 1, "mask_width": 8, "input_size": (64, 64)},
+    **{"proposals": (40, 20), "samples": 16},
+}
 SMALL = {
+    "alphapose": {"stacks": 2, "width": 16, "depth": 2, "input_size": (64, 48), "parallel": 1},
+    "alphapose_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
     "cpm": {
         **{"stages": 2, "image_channels": (8, 8), "image_kernel": 3, "feature_channels": 6, "first_channels": 12},
         **{"first_kernel": 3, "stage_channels": 10, "stage_kernel": 5, "input_size": (64, 48)},
@@ -26,10 +32,17 @@ SMALL = {
     "deepcut_course": {"width": 8, "input_size": (64, 64)},
     "deeppose": {"channels": (8, 8, 8, 8, 8), "hidden": 32, "input_size": (64, 64)},
     "deeppose_course": {"channels": (16, 16, 16, 16, 16), "hidden": 64, "input_size": (64, 64), "shrink": 1},
+    "grmi": {"trunk": "hourglass", "width": 8, "radius": 8.0, "input_size": (64, 64)},
+    "grmi_course": {"width": 8, "input_size": (64, 64)},
     "hourglass": {"stacks": 2, "width": 16, "depth": 2, "input_size": (64, 48)},
     "hourglass_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
     "ief": {"width": 8, "steps": 3, "bound": 6.0, "sigma": 4.0, "input_size": (64, 48)},
     "ief_course": {"width": 16, "input_size": (64, 64)},
+    "keypoint_rcnn": {
+        **{**REGIONS, "body": (16, 24), "smallest_anchor": 16},
+        **{"min_size": 64, "max_size": 64},
+    },
+    "mask_rcnn_course": REGIONS,
     "paf": {
         **{"stages": 2, "groups": ((4,), (8,), (8,)), "feature_channels": (8, 8), "width": 8, "hidden": 8},
         **{"input_size": (64, 48)},
@@ -40,6 +53,8 @@ SMALL = {
     "tompson": {"input_size": (64, 96), "stages": 7, "widths": (8,), "hidden": (16, 8), "crop_size": 12},
     "tompson_course": {"input_size": (64, 64), "fine_width": 16},
 }
+DETECTORS = ("person_detector",)  # they answer with boxes, and are tested by themselves
+BY_REGION = ("keypoint_rcnn", "mask_rcnn_course")  # they learn from proposals: see `training_loss`; no flip test
 # Models that learn four images by heart in a few steps, and with which other options
 LEARNERS = {
     "cpm_course": {"image_channels": (16, 32), "first_channels": 48},
@@ -49,8 +64,10 @@ LEARNERS = {
 }
 CLASSICAL = ("pictorial_structures", "poselet_conditioned")  # they have no flip test
 # What DeepCut's local search finds hangs on the order of its candidates too; its own tests mirror the dense answers
-MIRRORED = [name for name in models.names() if name not in (*CLASSICAL, "deepcut_course")]
-every_model = pytest.mark.parametrize("name", models.names())
+OF_POSES = [name for name in models.names() if name not in DETECTORS]
+MIRRORED = [name for name in OF_POSES if name not in (*CLASSICAL, *BY_REGION, "deepcut_course")]
+every_model = pytest.mark.parametrize("name", OF_POSES)
+every_loss = pytest.mark.parametrize("name", [name for name in OF_POSES if name not in BY_REGION])
 
 
 def small(name, skeleton="lsp", **options):
@@ -97,7 +114,7 @@ def lesson_for(model, count):
 
 
 def test_every_model_has_a_small_form_in_this_file():
-    assert sorted(SMALL) == models.names()
+    assert sorted([*SMALL, *DETECTORS]) == models.names()
 
 
 @every_model
@@ -119,6 +136,7 @@ def test_a_model_without_a_skeleton_gets_its_usual_one():
 def test_models_take_a_skeleton_of_ones_own(name):
     own = Skeleton("hand", ("wrist", "thumb", "finger"), ((0, 1), (0, 2)), (0.05,) * 3, ("wrist", "thumb"), None)
     model = small(name, own)
+    model.train(name not in BY_REGION)  # in training those answer with losses
     (poses,) = model.decode(model(torch.rand(1, 3, *model.input_size)))
     assert [len(pose.joints) for pose in poses] == [3] or (model.many and not poses)
 
@@ -179,7 +197,7 @@ def test_a_batch_answers_as_its_images_do_one_by_one(name):
             assert torch.allclose(alone.scores, pose.scores, atol=1e-5)
 
 
-@every_model
+@every_loss
 def test_the_loss_ignores_unlabelled_joints_and_sums_its_terms(name):
     model = small(name).eval()
     batch = lesson_for(model, 3)
@@ -199,7 +217,7 @@ def test_the_loss_ignores_unlabelled_joints_and_sums_its_terms(name):
     assert nothing.detach() == 0 and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-@every_model
+@every_loss
 def test_half_precision_autocast_trains(name):
     model = small(name).train()
     batch = lesson_for(model, 4)
@@ -309,8 +327,8 @@ def test_pictures_and_boxes_must_match_in_number():
         Finder().estimate([spot(47.0, 38.0)] * 2, [[[0.0, 0.0, 5.0, 5.0]]])
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
-def test_the_classical_systems_have_no_flip_test(name):
+@pytest.mark.parametrize("name", [*CLASSICAL, *BY_REGION])
+def test_some_systems_have_no_flip_test(name):
     with pytest.raises(CourseError, match="has no flip test"):
         small(name).estimate(spot(47.0, 38.0), flip_test=True)
 

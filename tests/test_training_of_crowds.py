@@ -24,7 +24,7 @@ SIZE = (32, 32)
 STRONG = Augment(rotation=60, scale=0.4, shift=0.2, geometry=1.0, patches=2, patch=0.6, noise=0.02)
 OPTIONS = {"stages": 1, "width": 4, "hidden": 4, "input_size": SIZE}
 CROWDS = Recipe("crowds", model="paf_course", options=OPTIONS, data={"crowd": {}}, batch=3, steps=4, augment=NONE)
-NAMES = ("images", "joints", "visible", "labelled")
+NAMES = ("images", "joints", "visible", "labelled", "owners")
 
 
 def generator(seed=0):
@@ -76,6 +76,34 @@ def test_what_nobody_labelled_moves_with_the_picture(crowd, flip):
     assert 0.02 < float((inside == 0).float().mean()) < 0.6
     torch.testing.assert_close(after.labelled, after.images[:, 0] + 1 - inside, atol=1e-4, rtol=0)
     assert bool((after.labelled[inside == 0] == 1).all())
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_whom_a_pixel_shows_moves_with_the_picture(crowd, flip):
+    """People in plain colours: after the move their colours are where their numbers are, but for blurred edges."""
+    colours = torch.linspace(0.1, 0.9, int(crowd.owners.max()) + 2)
+    painted = replace(crowd, images=colours[crowd.owners.long() + 1][:, None].expand(-1, 3, -1, -1).clone())
+    turned = Augment(**{**vars(NONE), "rotation": 60, "scale": 0.4, "shift": 0.2, "geometry": 1.0, "flip": flip})
+    after = augment(painted, generator(), turned, (40, 60))
+    assert after.owners.dtype == torch.int8 and after.owners.shape == (5, 40, 60)
+    white = replace(painted, images=torch.ones_like(painted.images))
+    inside = augment(white, generator(), turned, (40, 60)).images[:, 0]
+    assert bool((after.owners[inside == 0] == -1).all()) and int((inside == 0).sum()) > 50
+    told = colours[after.owners.long() + 1]
+    agree = ((after.images[:, 0] - told).abs() < 1e-3)[inside == 1]
+    assert float(agree.float().mean()) > 0.8
+    shown = after.owners >= 0
+    assert bool(shown.any()) and float((((after.images[:, 0] - told).abs() < 1e-3)[shown]).float().mean()) > 0.5
+
+
+def test_a_patch_shows_nobody(crowd):
+    cover = Augment(**{**vars(NONE), "patches": 3, "patch": 1.0})
+    after = augment(crowd, generator(1), cover)
+    changed = ((after.images - crowd.images).abs() > 1e-3).any(1)
+    assert 0.02 < float(changed.float().mean()) < 0.9
+    assert bool((after.owners[changed] == -1).all())
+    assert float((after.owners == crowd.owners)[~changed].float().mean()) > 0.9
+    assert not torch.equal(after.boxes(), crowd.boxes())
 
 
 def test_the_crowd_that_is_augmented_is_left_alone(crowd):
