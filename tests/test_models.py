@@ -82,8 +82,9 @@ def stirred(name):
     """A model whose maps have peaks: fresh weights answer with next to nothing."""
     model = small(name)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.07 * torch.randn_like(parameter)
+        for part, parameter in model.named_parameters():
+            if not part.startswith("localiser"):  # or AlphaPose would look miles away
+                parameter += 0.07 * torch.randn_like(parameter)
         if name == "deepcut_course":
             model.answers.bias[: len(LSP)] += 2
     return model
@@ -138,7 +139,7 @@ def test_models_take_a_skeleton_of_ones_own(name):
     model = small(name, own)
     model.train(name not in BY_REGION)  # in training those answer with losses
     (poses,) = model.decode(model(torch.rand(1, 3, *model.input_size)))
-    assert [len(pose.joints) for pose in poses] == [3] or (model.many and not poses)
+    assert all(len(pose.joints) == 3 for pose in poses) and (len(poses) == 1 or model.many)
 
 
 def test_names_and_options_nobody_knows_are_refused_with_what_is_known():
@@ -186,7 +187,8 @@ def test_a_checkpoint_that_is_not_there_is_told_in_a_sentence(tmp_path):
 
 @every_model
 def test_a_batch_answers_as_its_images_do_one_by_one(name):
-    model = (stirred(name) if small(name).many else small(name)).eval()
+    # stirred, proposals become slivers, in which all places are equally likely
+    model = (stirred(name) if small(name).many and name not in BY_REGION else small(name)).eval()
     images = torch.rand(3, 3, *model.input_size)
     together = model.decode(model(images))
     assert len(together) == 3 and any(together) and (model.many or all(len(poses) == 1 for poses in together))
@@ -373,8 +375,10 @@ def test_broken_pictures_are_refused_by_name(name, tmp_path):
 def test_with_the_flip_test_a_mirrored_picture_has_the_mirrored_pose(name):
     model = stirred(name)
     picture = stick_figures(1, (64, 48)).images[0]
-    (poses,) = model.estimate(picture, flip_test=True)
-    (mirrored,) = model.estimate(geometry.flip_images(picture), flip_test=True)
+    # a detector need not see a mirrored picture as it sees the other
+    told = {"boxes": [[0.0, 0.0, 48.0, 64.0]]} if getattr(model, "takes_boxes", False) else {}
+    (poses,) = model.estimate(picture, flip_test=True, **told)
+    (mirrored,) = model.estimate(geometry.flip_images(picture), flip_test=True, **told)
     assert len(poses) == 1 or (model.many and poses)
     for pose, other in zip(poses, mirrored, strict=True):
         back = geometry.flip_joints(other.joints, 48, LSP.swaps)

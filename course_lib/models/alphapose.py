@@ -216,11 +216,12 @@ class AlphaPose(TopDownModel):
     def _off_centre(self, seen: Tensor, one: Batch) -> Tensor:
         size = (seen.shape[-2], seen.shape[-1])
         labelled = one.visible > 0
-        box, whole = geometry.box_of(one.joints, labelled, MARGIN), one.joints.new_tensor([0, 0, size[1], size[0]])
+        joints = torch.where(labelled[..., None], one.joints, 0.0)
+        box, whole = geometry.box_of(joints, labelled, MARGIN), joints.new_tensor([0, 0, size[1], size[0]])
         sides = box[:, 2:] - box[:, :2]
         told = (sides > 0).all(-1) & (sides / whole[2:] >= LEAST).any(-1)
         box, labelled = torch.where(told[:, None], box, whole), labelled & told[:, None]
-        centred = geometry.apply(geometry.crop_matrix(box, size, self.padding), one.joints)
+        centred = geometry.apply(geometry.crop_matrix(box, size, self.padding), joints)
         maps = self.parallel(seen)[-1].float()
         target = heatmaps.gaussian(centred / self.stride, maps.shape[-2:], self.sppe.sigma)
         weight = labelled.to(maps.dtype)[..., None, None]
