@@ -108,8 +108,8 @@ def draw_detection(detection: Mapping[str, Any]) -> Figure:
     )
     axes[1].bar_label(bars, fontsize=8)
     axes[1].set(title=f"boxes of {detection['sure']['score']:g} or more a person", xlabel="boxes")
-    _shares(axes[2], detection["by_overlap"], style.SKY)
-    axes[2].set(title="share in a box", xlabel="IoU with the nearest other person")
+    _shares(axes[2], detection["by_height"], style.SKY)
+    axes[2].set(title="share in a box", xlabel="pixels of height that are seen")
     return figure
 
 
