@@ -389,3 +389,12 @@ def test_it_begins_from_an_hourglass_or_from_another(tmp_path):
     assert torch.equal(full.parallel.predict[0].weight, full.sppe.predict[0].weight)
     assert torch.equal(full.localiser.looks.predict[0].weight, full.sppe.predict[0].weight)
     assert not full.localiser.reads.bias.any() and math.isclose(full.nms.threshold, 22.48, rel_tol=1e-6)
+
+
+def test_pose_nms_grows_with_the_picture():
+    model = small()
+    model.nms_numbers.copy_(torch.tensor([1.0, 4.0, 1.0, 10.0]))
+    joints = torch.linspace(10, 90, 28).view(14, 2)
+    box = torch.tensor([0.0, 0.0, 10.0, 10.0])  # so that no joints coincide and the distance alone decides
+    twins = [Pose(at, torch.ones(14), LSP, score, box) for at, score in ((joints, 0.9), (joints + 2, 0.8))]
+    assert len(model.suppress(twins)) == 2 and len(model.suppress(twins, unit=4.0)) == 1

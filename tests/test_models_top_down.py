@@ -41,7 +41,7 @@ class Middle(TopDownModel):
         self.flipped += 1
         return (outputs + mirrored) / 2
 
-    def suppress(self, poses):
+    def suppress(self, poses, unit=1.0):
         return sorted((pose for pose in poses if pose.score > 0.2), key=lambda pose: -pose.score)
 
 

@@ -18,7 +18,7 @@ from course_lib.pose import Crowd
 from course_lib.skeletons import LSP
 from course_lib.targets import proposals
 from course_lib.targets.proposals import Proposals
-from course_lib.training import boxed, sources, train
+from course_lib.training import sources, train
 from course_lib.training.augment import NONE, Augment
 from course_lib.training.boxed import SMALLEST, Boxed, cut
 from course_lib.training.recipes import Recipe
@@ -251,7 +251,7 @@ def test_impossible_boxes_are_refused(crowds, options, says):
 
 @pytest.fixture
 def small_pictures(monkeypatch, learned):
-    monkeypatch.setattr(boxed, "PICTURE", (48, 64))
+    monkeypatch.setattr(sources, "PICTURE", (48, 64))
     return learned
 
 

@@ -75,5 +75,5 @@ class Centred(TopDownModel):
         sure = self.sure.detach().expand(14)
         return [[Pose(torch.full((14, 2), 16.0), sure, self.skeleton, 0.5)] for _ in outputs]
 
-    def suppress(self, poses: Sequence[Pose]) -> list[Pose]:
+    def suppress(self, poses: Sequence[Pose], unit: float = 1.0) -> list[Pose]:
         return [max(poses, key=lambda pose: pose.score)] if poses else []

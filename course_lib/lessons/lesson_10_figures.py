@@ -179,7 +179,7 @@ def draw_votes(heat: Tensor, offsets: Tensor, radius: float, true: Tensor | None
     figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 3.7))
     off = ["" if true is None else f"{float((one - true).norm()) * stride:.1f} px off" for one in (first, cell, place)]
     titles = (
-        f"1. heatmap, up to {float(heat.max()):.2f}: highest {off[0]}",
+        f"1. heatmap: peak {float(heat.max()):.2f}, {off[0]}",
         f"2. arrows{words}",
         f"3. votes: peak {float(score):.2f}, {off[2]}",
     )

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,9 +191,9 @@ class AlphaPose(TopDownModel):
         pairs = zip(joints, scores.clamp(0, 1).cpu(), strict=True)
         return [[Pose(one, score, self.skeleton, float(score.mean()))] for one, score in pairs]
 
-    def suppress(self, poses: Sequence[Pose]) -> list[Pose]:
-        """Parametric pose NMS."""
-        return pose_nms(poses, self.nms)
+    def suppress(self, poses: Sequence[Pose], unit: float = 1.0) -> list[Pose]:
+        """Parametric pose NMS, whose sigma2 is in squared pixels and grows with the picture."""
+        return pose_nms(poses, replace(self.nms, sigma2=self.nms.sigma2 * unit**2))
 
     def flip_average(self, outputs: Regional, mirrored: Regional) -> Regional:
         """The two looked at different frames, so their maps are averaged in the crop's."""

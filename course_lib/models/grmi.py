@@ -129,8 +129,8 @@ class GRMI(TopDownModel):
         peaks = float(hough.person_score(pose.scores))
         return {"peaks": peaks, "box": box_score, "product": peaks * box_score}[self.rank_by]
 
-    def suppress(self, poses: Sequence[Pose]) -> list[Pose]:
-        """OKS-NMS."""
+    def suppress(self, poses: Sequence[Pose], unit: float = 1.0) -> list[Pose]:
+        """OKS-NMS, which measures in sizes of people and needs no unit."""
         return oks_nms(poses, self.same)
 
     def flip_average(self, outputs: Fields, mirrored: Fields) -> Fields:

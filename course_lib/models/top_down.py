@@ -23,6 +23,7 @@ from course_lib.pose import Found, Pose
 
 DETECTOR = "person_detector"  # the one that ships
 MOST_BOXES = 100  # of one picture that are looked at, the surest; a detector may return hundreds
+PICTURE = (192, 256)  # height and width of the crowded pictures that the systems of the course learn from
 SMALLEST = 1.0  # pixels of a side: in a smaller box nothing is looked for
 
 
@@ -55,8 +56,11 @@ class TopDownModel(PoseModel):
         """How sure we are of a person, from its joints and its box; AP ranks by this."""
         return box_score * float(pose.scores.mean())
 
-    def suppress(self, poses: Sequence[Pose]) -> list[Pose]:
-        """Which of the poses of one picture stay, the best first."""
+    def suppress(self, poses: Sequence[Pose], unit: float = 1.0) -> list[Pose]:
+        """Which of the poses of one picture stay, the best first.
+
+        unit: how many of its pixels are as long as one of the pictures that the system has learned from.
+        """
         raise NotImplementedError
 
     def propose(
@@ -93,7 +97,10 @@ class TopDownModel(PoseModel):
             poses = super().estimate(images, boxes, flip_test, self.padding if padding is None else padding)
             return [[replace(pose, score=self.rank(pose, 1.0) * (pose.score > 0)) for pose in own] for own in poses]
         single = not isinstance(images, list | tuple) and not (isinstance(images, Tensor) and images.ndim == 4)
-        return [self.suppress(own) for own in self.propose([images] if single else list(images), None, flip_test)]
+        pictures = [to_tensor(image) for image in ([images] if single else images)]
+        units = [max(picture.shape[-2] / PICTURE[0], picture.shape[-1] / PICTURE[1]) for picture in pictures]
+        proposed = self.propose(pictures, None, flip_test)
+        return [self.suppress(own, unit) for own, unit in zip(proposed, units, strict=True)]
 
 
 def usable(found: Found | Tensor | Sequence, size: Sequence[int]) -> Found:

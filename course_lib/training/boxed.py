@@ -29,7 +29,6 @@ from course_lib.targets import proposals
 from course_lib.targets.proposals import Proposals
 
 NOISES = ("none", "detector", "uniform")
-PICTURE = (192, 256)  # height and width of the pictures that people are cut out of
 PEOPLE = 4  # that a picture gives, so many crops come from a quarter as many pictures
 SMALLEST = 4.0  # pixels of a box's side: of less nobody could tell a pose
 

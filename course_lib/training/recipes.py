@@ -270,7 +270,7 @@ RECIPES = {
         Recipe(
             "grmi_course",  # ships with the course; boxes are grown by 1.0 to 1.5, as in the paper
             model="grmi_course",
-            data={"boxed": {"padding": (1.0, 1.5)}},
+            data={"boxed": {"padding": [1.0, 1.5]}},
             start="alphapose_course",
             **BOXED,
         ),

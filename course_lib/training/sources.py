@@ -31,6 +31,7 @@ from course_lib.datasets import pool
 from course_lib.datasets.pool import Pool
 from course_lib.datasets.records import Records
 from course_lib.errors import CourseError
+from course_lib.models.top_down import PICTURE
 from course_lib.pose import Batch, Crowd
 from course_lib.skeletons import Skeleton
 from course_lib.training import boxed
@@ -261,7 +262,7 @@ def _rendered(
     of_boxes = {key: settings.pop(key) for key in ("noise", "padding") if name == "boxed"}
     # other people in every world; those in boxes stand in the same pictures as crowds do
     seed = recipe.seed if name == "synthetic" else f"{recipe.seed} {'crowd' if name == 'boxed' else name}"
-    where = {"size": boxed.PICTURE if name == "boxed" else size, "skeleton": recipe.skeleton, "device": device}
+    where = {"size": PICTURE if name == "boxed" else size, "skeleton": recipe.skeleton, "device": device}
     if many := name in KINDS:
         where["people"] = tuple(settings.pop("people"))
     where |= {"seed": seed, "settings": synthetic.Settings(**settings)}
