@@ -114,7 +114,9 @@ def train(
                 ended = _steps(run, signals, bar, validate, validate_every, save_every, save_seconds)
             except Exception as error:
                 if world.count > 1 and lost_another(error):
-                    raise CourseError(run.rescue(error)) from error
+                    sentence = run.rescue(error)
+                    log.warning("%s", sentence)  # at once: who started the processes may end this one any moment
+                    raise CourseError(sentence) from error
                 raise
         header = run.header()
         stopped = signals.caught or ended
