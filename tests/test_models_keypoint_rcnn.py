@@ -19,7 +19,7 @@ from course_lib.models.rcnn import (
     MaskRCNN,
     keypoint_loss,
     keypoint_rcnn,
-    keypoint_rcnn_course,
+    mask_rcnn_course,
     read_out,
     target_cells,
 )
@@ -319,9 +319,9 @@ def test_poses_are_the_detections_best_first():
 
 def test_the_course_size_fits_a_laptop():
     with torch.device("meta"):
-        model = keypoint_rcnn_course()
+        model = mask_rcnn_course()
     assert parameters(model) < 2e6 and model.roi_heads.keypoint_roi_pool.canonical_scale == 112
-    assert len(keypoint_rcnn_course(skeleton="lsp", body=(8, 16)).skeleton) == 14
+    assert len(mask_rcnn_course(skeleton="lsp", body=(8, 16)).skeleton) == 14
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

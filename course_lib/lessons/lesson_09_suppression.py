@@ -29,7 +29,7 @@ from course_lib.targets.suppression_search import Learned, learn_parameters
 
 FILE = paths.DATA / "studies" / "pose_nms.json"
 WEIGHTS, PEOPLE = "alphapose_course", "lesson 09 suppression"  # seed of pictures that nobody is tested on
-PICTURES, AT_ONCE = 60, 25
+PICTURES, AT_ONCE = 100, 25
 GRID = {
     "sigma1": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
     "sigma2": (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0),

@@ -87,9 +87,9 @@ class PoseModel(nn.Module):
         model's mode and device are kept; poses come back on the CPU. Where a box lies wholly beside the picture, all
         scores are 0. `flip_test` averages with the answer to the mirrored picture.
         """
-        single = not isinstance(images, list | tuple) and not (isinstance(images, Tensor) and images.ndim == 4)
         device = next(self.parameters()).device
-        pictures = [to_tensor(image).to(device) for image in ([images] if single else images)]
+        listed, single = as_list(images)
+        pictures = [to_tensor(image).to(device) for image in listed]
         given = [None] * len(pictures) if boxes is None else [boxes] if single else list(boxes)
         if len(given) != len(pictures):
             raise CourseError(f"{len(pictures)} pictures came with the boxes of {len(given)}")
@@ -124,6 +124,12 @@ class PoseModel(nn.Module):
             return self.decode(outputs)
         finally:
             self.train(was_training)
+
+
+def as_list(images: Any) -> tuple[list[Any], bool]:
+    """A picture, or a list or tensor (B, 3, H, W) of them, as a list; and whether it was a single one."""
+    single = not isinstance(images, list | tuple) and not (isinstance(images, Tensor) and images.ndim == 4)
+    return [images] if single else list(images), single
 
 
 def _moved_back(pose: Pose, matrix: Tensor, box: Tensor, inside: bool) -> Pose:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from course_lib.errors import CourseError
 from course_lib.images import to_tensor
-from course_lib.models.base import PoseModel
+from course_lib.models.base import PoseModel, as_list
 from course_lib.models.detector import Detector, surest_first
 from course_lib.pose import Found, Pose
 
@@ -96,8 +96,7 @@ class TopDownModel(PoseModel):
         if boxes is not None:
             poses = super().estimate(images, boxes, flip_test, self.padding if padding is None else padding)
             return [[replace(pose, score=self.rank(pose, 1.0) * (pose.score > 0)) for pose in own] for own in poses]
-        single = not isinstance(images, list | tuple) and not (isinstance(images, Tensor) and images.ndim == 4)
-        pictures = [to_tensor(image) for image in ([images] if single else images)]
+        pictures = [to_tensor(image) for image in as_list(images)[0]]
         units = [max(picture.shape[-2] / PICTURE[0], picture.shape[-1] / PICTURE[1]) for picture in pictures]
         proposed = self.propose(pictures, None, flip_test)
         return [self.suppress(own, unit) for own, unit in zip(proposed, units, strict=True)]

@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from course_lib.lessons.lesson_01_growth import growth
 from course_lib.models.pictorial.tree import Grid, Joints, log_partition, marginals, max_sum, sample
@@ -46,6 +47,8 @@ def test_growth_of_the_distance_transform(benchmark):
     print(f"\n{'places a line':>14} {'definition':>12} {'envelope':>12} {'ratio':>8}")
     for row in zip(measured.sizes, *measured.seconds.values(), measured.ratios(), strict=True):
         print("{:>14} {:>10.4f} s {:>10.4f} s {:>8.1f}".format(*row))
+    cheap, dear = (measured.exponents[name] for name in ("envelope", "definition"))
+    assert cheap < dear
     print("exponents " + ", ".join(f"{name} {value:.2f}" for name, value in measured.exponents.items()))
 
 
@@ -56,7 +59,8 @@ def test_a_body_of_ten_parts(benchmark, name, function):
     grid = GRIDS[name]
     unaries, joints = random_body(len(BODY), grid)
     more = (100,) if function is sample else ()
-    benchmark.pedantic(function, (unaries, BODY, joints, grid, *more), rounds=3, warmup_rounds=1)
+    answer = benchmark.pedantic(function, (unaries, BODY, joints, grid, *more), rounds=3, warmup_rounds=1)
+    assert all(bool(part.isfinite().all()) for part in tree_leaves(answer) if isinstance(part, Tensor))
     seconds = best_time(lambda: function(unaries, BODY, joints, grid, *more))
     print(f"\n{function.__name__}, {name}, 16 rotations: {seconds:.2f} s a picture")
 

@@ -44,8 +44,9 @@ def test_crops_a_second(benchmark):
     torch.set_num_threads(threads)  # the tests' own setting is one
     crops = synthetic.stream(COUNT, seed=0)
     next(crops)
-    benchmark.pedantic(lambda: next(crops), rounds=8)
+    made = benchmark.pedantic(lambda: next(crops), rounds=8)
     torch.set_num_threads(1)
+    assert made.images.shape == (COUNT, 3, 128, 128)
     print(f"\n{COUNT / benchmark.stats.stats.min:.0f} crops of 128 x 128 a second, {threads} threads")
 
 

@@ -22,7 +22,7 @@ reads cell i at i, not at its centre i + 1/2. It is half a cell for every box of
 """
 
 from course_lib.models.rcnn.keypoints import KeypointHead, KeypointPredictor, keypoint_loss, read_out, target_cells
-from course_lib.models.rcnn.network import MaskRCNN, keypoint_rcnn, keypoint_rcnn_course, mask_rcnn_course
+from course_lib.models.rcnn.network import MaskRCNN, keypoint_rcnn, mask_rcnn_course
 from course_lib.models.rcnn.regions import RegionHeads
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "RegionHeads",
     "keypoint_loss",
     "keypoint_rcnn",
-    "keypoint_rcnn_course",
     "mask_rcnn_course",
     "read_out",
     "target_cells",

@@ -224,15 +224,8 @@ class MaskRCNN(PoseModel):
 
 
 keypoint_rcnn = MaskRCNN
-# maps of strides 4, 8 and 16 and anchors of 16 to 128 pixels suit rendered pictures of 192 x 256
-keypoint_rcnn_course = partial(
-    MaskRCNN,
-    **{"body": (32, 64, 96), "channels": 64, "box_width": 128, "head_width": 64, "head_depth": 4},
-    **{"smallest_anchor": 16, "proposals": (300, 100), "samples": 64, "detections": 20},
-    **{"min_size": None, "max_size": None, "input_size": (192, 256)},
-)
-# people there are higher than wide; six of them in a picture on average, so that more than a quarter of the samples may
-# be people
+# anchors of 16 to 128 pixels suit rendered pictures of 192 x 256; people there are higher than wide, and six in a
+# picture on average, so that more than a quarter of the samples may be people
 mask_rcnn_course = partial(
     MaskRCNN,
     **{"skeleton": "lsp", "body": "hourglass", "masks": True, "channels": 64, "box_width": 128},
