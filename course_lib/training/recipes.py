@@ -221,6 +221,32 @@ RECIPES = {
             photo_augment=Augment(rotation=40.0, scale=0.3, shift=0.0),
         ),
         Recipe(
+            "pose_resnet_course",  # ships with the course; as many photographs as rendered people, from nothing
+            model="pose_resnet_course",
+            data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
+            learning_rate=2e-3,
+            warmup=300,
+            photo_augment=PHOTOGRAPHED,
+            **SHIPPED,
+        ),
+        Recipe(
+            "hrnet_course",  # the same for the network that keeps its fine maps
+            model="hrnet_course",
+            data={"synthetic": {}, "lspet": {"share": 0.5, "split": "train"}},
+            learning_rate=2e-3,
+            warmup=300,
+            photo_augment=PHOTOGRAPHED,
+            **SHIPPED,
+        ),
+        Recipe(
+            "hrnet_live",  # trained before the learner's eyes in lesson 11, in an easier world than the benchmark's
+            model="hrnet_course",
+            options={"width": 16, "stem": 16, "blocks": 1, "modules": (1, 1, 1), "input_size": (64, 64)},
+            steps=260,
+            learning_rate=4e-3,
+            **LIVE,
+        ),
+        Recipe(
             "hourglass",  # the paper's size, for a GPU
             model="hourglass",
             skeleton="mpii",
