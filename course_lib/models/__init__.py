@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # name -> where its builder is; a module is imported when one of its models is asked for
 _BUILDERS = {
+    "adversarial": "course_lib.models.adversarial:adversarial",
+    "adversarial_course": "course_lib.models.adversarial:adversarial_course",
     "alphapose": "course_lib.models.alphapose:alphapose",
     "alphapose_course": "course_lib.models.alphapose:alphapose_course",
     "cpm": "course_lib.models.cpm:cpm",

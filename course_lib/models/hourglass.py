@@ -19,6 +19,7 @@ still knows where every joint is; several such hourglasses in a row let each cor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,13 @@ from course_lib.skeletons import Skeleton
 class Residual(nn.Module):
     """The only block: normalise, ReLU, convolve, three times, through half as many channels, plus the input."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
         middle = outputs // 2
         self.branch = nn.Sequential(
-            *(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), nn.Conv2d(inputs, middle, 1)),
-            *(nn.BatchNorm2d(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, middle, 3, padding=1)),
-            *(nn.BatchNorm2d(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, outputs, 1)),
+            *(norm(inputs), nn.ReLU(inplace=True), nn.Conv2d(inputs, middle, 1)),
+            *(norm(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, middle, 3, padding=1)),
+            *(norm(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, outputs, 1)),
         )
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
@@ -51,9 +52,9 @@ class Residual(nn.Module):
         return self.branch(x) + self.skip(x)
 
 
-def residuals(width: int, count: int) -> nn.Sequential:
+def residuals(width: int, count: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
     """`count` residual blocks in a row."""
-    return nn.Sequential(*(Residual(width, width) for _ in range(count)))
+    return nn.Sequential(*(Residual(width, width, norm) for _ in range(count)))
 
 
 class Hourglass(nn.Module):
@@ -62,13 +63,15 @@ class Hourglass(nn.Module):
     The smallest hourglass (depth 0) is a residual block: 3 depth + 1 blocks in all when `modules` is 1.
     """
 
-    def __init__(self, width: int, depth: int, modules: int = 1) -> None:
+    def __init__(
+        self, width: int, depth: int, modules: int = 1, norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         self.depth = depth
-        self.upper = residuals(width, modules)
-        self.before = residuals(width, modules)
-        self.inner = Hourglass(width, depth - 1, modules) if depth > 1 else residuals(width, modules)
-        self.after = residuals(width, modules)
+        self.upper = residuals(width, modules, norm)
+        self.before = residuals(width, modules, norm)
+        self.inner = Hourglass(width, depth - 1, modules, norm) if depth > 1 else residuals(width, modules, norm)
+        self.after = residuals(width, modules, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         _check_divisible(x, 2**self.depth, f"an hourglass of depth {self.depth}")
