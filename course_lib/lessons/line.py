@@ -1,4 +1,4 @@
-"""The single-person line: every system of lessons 01 to 06 in one table, from what their shipped weights say.
+"""The single-person line: the systems of lessons 01 to 06, 11 and 12 in one table, from what their weights say.
 
 Scores are those that were measured when the weights were adopted (`python -m course_lib weights list`). Drawn people
 and photographs stand in columns of their own; the mean pose stands first, since a number below it is worth nothing.
@@ -36,6 +36,9 @@ SYSTEMS = (
     System("cpm_course", "04 Convolutional pose machine", 2016),
     System("ief_course", "05 Iterative error feedback", 2016),
     System("hourglass_course", "06 Stacked hourglass", 2016),
+    System("pose_resnet_course", "11 Simple baseline", 2018),
+    System("hrnet_course", "11 HRNet", 2019),
+    System("adversarial_course", "12 Adversarial PoseNet", 2017),
 )
 MEAN_POSE = "mean pose"
 COLUMNS = (
