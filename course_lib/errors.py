@@ -16,7 +16,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> CourseError:
     >>> print(unknown_name("model", "hourglas", ["hourglass", "hrnet"]))
     there is no model called 'hourglas'; did you mean 'hourglass'? Known: hourglass, hrnet
     """
-    known = sorted(known)
+    known = [str(one) for one in sorted(known)]
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     return CourseError(f"there is no {kind} called '{name}'{hint} Known: {', '.join(known) or 'none'}")

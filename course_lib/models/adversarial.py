@@ -40,13 +40,13 @@ from torch.nn import functional as F
 from course_lib import checkpoints, geometry, losses
 from course_lib.errors import CourseError, unknown_name
 from course_lib.models.base import HeatmapModel
-from course_lib.models.hourglass import Hourglass, StackedHourglass
+from course_lib.models.hourglass import StackedHourglass
+from course_lib.models.judges import GROUPS, Judge, Verdict, confidence_labels, cross_entropy, pose_labels
 from course_lib.pose import HIDDEN, Batch, Pose
 from course_lib.skeletons import Skeleton
 from course_lib.targets import heatmaps
 
 LABELS = ("joint", "sample")
-GROUPS = 4  # of a judge's normalisation
 
 
 class Answer(NamedTuple):
@@ -54,30 +54,6 @@ class Answer(NamedTuple):
 
     maps: Tensor
     hidden: Tensor
-
-
-class Verdict(NamedTuple):
-    """What the judges say of every joint, (B, K) each: logits, or probabilities; None where there is no such judge."""
-
-    pose: Tensor | None
-    confidence: Tensor | None
-
-
-class Judge(nn.Module):
-    """A logit for every joint (B, K): what an hourglass sees in `evidence`, heard where the joints' maps are high."""
-
-    def __init__(self, channels: int, joints: int, width: int, depth: int) -> None:
-        super().__init__()
-        norm = partial(nn.GroupNorm, GROUPS)
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.look = nn.Sequential(Hourglass(width, depth, norm=norm), norm(width), nn.ReLU())
-        self.answer = nn.Conv2d(width, joints, 1)
-
-    def forward(self, evidence: Tensor, maps: Tensor) -> Tensor:
-        """evidence (B, channels, h, w), maps (B, K, h, w)."""
-        said = self.answer(self.look(self.enter(evidence)))
-        where = maps.clamp(min=0) + 0.01  # an empty map is judged by the whole of what is seen
-        return (said * where).sum((-2, -1)) / where.sum((-2, -1))
 
 
 class AdversarialPoseNet(HeatmapModel):
@@ -117,9 +93,10 @@ class AdversarialPoseNet(HeatmapModel):
                 f"an adversarial pose network needs a stack, and judges of a multiple of {2 * GROUPS} channels; got "
                 f"stacks={stacks}, judge_width={judge_width}"
             )
-        if min(pose_weight, confidence_weight, loudness) < 0 or not (delta > 0 and epsilon > 0):
+        volumes = (pose_weight, confidence_weight, loudness)
+        if not (all(0 <= one < math.inf for one in volumes) and delta > 0 and epsilon > 0):
             raise CourseError(
-                "judges need weights and a loudness of at least 0 and positive delta and epsilon; got "
+                "judges need finite weights and a loudness of at least 0 and positive delta and epsilon; got "
                 f"{pose_weight=}, {confidence_weight=}, {loudness=}, {delta=}, {epsilon=}"
             )
         self.pose_weight, self.confidence_weight, self.loudness = pose_weight, confidence_weight, loudness
@@ -148,6 +125,11 @@ class AdversarialPoseNet(HeatmapModel):
         if len(network.hourglasses) < stacks:
             raise CourseError(
                 f"{stacks} stacks cannot begin as a network of {len(network.hourglasses)}; build fewer of them"
+            )
+        if not _alike(own, network):
+            raise CourseError(
+                "an adversarial pose network begins as a stacked hourglass of its own joints, stride, width and depth, "
+                "whose maps are fed back; this one differs"
             )
         own.stem.load_state_dict(network.stem.state_dict())
         for number in range(2 * stacks):
@@ -187,29 +169,37 @@ class AdversarialPoseNet(HeatmapModel):
         return {**terms, "total": sum(terms.values())}
 
     def training_loss(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Everything that is learned from a batch, in one sum whose parts reach whom they should and nobody else."""
+        """Everything that is learned from a batch, in one "total" whose parts reach whom they should and nobody else.
+
+        The adversarial terms stand beside it as they are; in the total they have the weights beta and alpha.
+        """
         outputs = Answer(*(part.float() for part in self(batch.images)))
         terms = self.loss(outputs, batch)
-        made, truth = Answer(outputs.maps[-1], outputs.hidden[-1]), self.truth(batch, outputs.maps.shape[-2:])
+        seen = batch.visible[..., None, None] > 0
+        # an unlabelled joint's map is empty in the truth: shown as it was made, it would give the made ones away
+        made = Answer(*(torch.where(seen, part[-1], 0.0) for part in outputs))
+        truth = self.truth(batch, outputs.maps.shape[-2:])
         picture, listens = F.avg_pool2d(batch.images, self.stride), progress >= self.listens_from
-        asked = (batch.visible > 0).float()
+        labelled = batch.visible > 0
+        torso = [self.skeleton.index(name) for name in self.skeleton.torso]
+        whole = labelled & labelled[:, torso].all(-1, keepdim=True)  # else nobody knows what is near
         # of half the sum of squares, which the paper's weights stand beside, an all-zero answer costs pi sigma^2 / 2
         unit = self.loudness * 2 / (math.pi * self.sigma**2)
-        for name, weight, labels in (
-            ("pose", self.pose_weight, self._pose_labels),
-            ("confidence", self.confidence_weight, self._confidence_labels),
+        for name, weight, labels, asked in (
+            ("pose", self.pose_weight, self._pose_labels, whole),
+            ("confidence", self.confidence_weight, self._confidence_labels, labelled),
         ):
             if getattr(self, f"{name}_judge") is None:
                 continue
-            label = labels(made.maps.detach(), truth, batch) if self.labels == "joint" else torch.zeros_like(asked)
-            ones = torch.ones_like(asked)
+            ones = torch.ones_like(made.maps[..., 0, 0])
+            label = labels(made.maps.detach(), truth, batch) if self.labels == "joint" else torch.zeros_like(ones)
             of_truth = self._judged(name, truth, picture)
             of_made = self._judged(name, Answer(*(part.detach() for part in made)), picture)
-            terms[f"{name}_real"] = _cross_entropy(of_truth, ones, asked)
-            terms[f"{name}_fake"] = _cross_entropy(of_made, label, asked)
+            terms[f"{name}_real"] = cross_entropy(of_truth, ones, asked)
+            terms[f"{name}_fake"] = cross_entropy(of_made, label, asked)
             terms["total"] = terms["total"] + terms[f"{name}_real"] + terms[f"{name}_fake"]
             if listens:
-                heard = _cross_entropy(self._judged(name, made, picture, held_still=True), ones, asked)
+                heard = cross_entropy(self._judged(name, made, picture, held_still=True), ones, asked)
                 terms["total"] = terms["total"] + weight * unit * heard
             terms[f"{name}_adversarial"] = heard if listens else torch.zeros_like(terms["maps"])
         return terms
@@ -235,6 +225,11 @@ class AdversarialPoseNet(HeatmapModel):
     def judge(self, shown: Answer, images: Tensor) -> Verdict:
         """The probabilities with which the judges call the joints of one stack's maps (B, K, h, w) real."""
         picture, names = F.avg_pool2d(images, self.stride), ("pose", "confidence")
+        if shown.maps.ndim != 4 or shown.maps.shape[-2:] != picture.shape[-2:]:
+            raise CourseError(
+                f"judges take one stack's maps (B, K, h, w), {self.stride} times smaller than the pictures; got "
+                f"{tuple(shown.maps.shape)} and pictures {tuple(images.shape)}"
+            )
         there = {name: getattr(self, f"{name}_judge") is not None for name in names}
         return Verdict(*(self._judged(name, shown, picture).sigmoid() if there[name] else None for name in names))
 
@@ -249,26 +244,12 @@ class AdversarialPoseNet(HeatmapModel):
         return Answer(*((a + geometry.flip_maps(b, swaps)) / 2 for a, b in zip(outputs, mirrored, strict=True)))
 
 
-def pose_labels(estimated: Tensor, true: Tensor, visible: Tensor, skeleton: Skeleton, delta: float) -> Tensor:
-    """P's labels of made joints (B, K, 2): 1 where one is less than `delta` torsos from the truth, else 0.
-
-    Unlabelled joints are 0, and all of a person whose torso is not labelled.
-    """
-    ends = [skeleton.index(name) for name in skeleton.torso]
-    torso = (true[:, ends[0]] - true[:, ends[1]]).norm(dim=-1, keepdim=True)  # (B, 1)
-    near = (estimated - true).norm(dim=-1) < delta * torso
-    known = (visible > 0) & (visible[:, ends] > 0).all(-1, keepdim=True)
-    return (near & known).float()
-
-
-def confidence_labels(maps: Tensor, truth: Tensor, epsilon: float) -> Tensor:
-    """C's labels (B, K) of made maps (B, K, h, w): 1 where the squared distance from the truth is below `epsilon`."""
-    return ((maps - truth).square().sum((-2, -1)) < epsilon).float()
-
-
-def _cross_entropy(logits: Tensor, label: Tensor, asked: Tensor) -> Tensor:
-    each = F.binary_cross_entropy_with_logits(logits.float(), label, reduction="none")
-    return (each * asked).sum() / asked.sum().clamp(min=1)
+def _alike(one: StackedHourglass, other: StackedHourglass) -> bool:
+    """Whether the weights of one's hourglasses mean the same in the other."""
+    kinds = [(own.skeleton.joints, own.stride, own.merge_maps is not None) for own in (one, other)]
+    parts = [nn.ModuleList([own.stem, own.hourglasses[0], own.predict[0]]).state_dict() for own in (one, other)]
+    shapes = [{name: value.shape for name, value in part.items()} for part in parts]
+    return kinds[0] == kinds[1] and shapes[0] == shapes[1]
 
 
 adversarial = AdversarialPoseNet

@@ -26,7 +26,7 @@ lets all of them hear each other again and again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,8 @@ class HighResolutionModule(nn.Module):
         streams = [branch(stream) for branch, stream in zip(self.branches, streams, strict=True)]
         if not self.fuse_layers:
             return streams[: self.outputs]
-        return [F.relu(sum(map_(x) for map_, x in zip(row, streams, strict=True))) for row in self.fuse_layers]
+        brought = ([map_(x) for map_, x in zip(row, streams, strict=True)] for row in self.fuse_layers)
+        return [F.relu(reduce(torch.add, row)) for row in brought]
 
 
 class HRNet(HeatmapModel):

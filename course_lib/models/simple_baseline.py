@@ -15,7 +15,8 @@ complicated has to beat this.
 | joint's place          |                   | rounded to a cell       | exact                             |
 | loss                   | mean squares      | half of it              | in units of an all-zero answer    |
 | read-out               | quarter offset    | the same                | DARK; decode(read_out="quarter")  |
-| random start           | ImageNet; rest    | N(0, 0.001)             | He; the last layer near nothing   |
+| random start           | ImageNet; rest    | N(0, 0.001)             | He; enlarging layers as in torch; |
+|                        |                   |                         | the last one near nothing         |
 """
 
 from __future__ import annotations

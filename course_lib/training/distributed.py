@@ -164,7 +164,8 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module, chunks: int, world: World) -> None:
-        self.all = list(model.buffers()) if chunks > 1 else []
+        kept = model.state_dict().keys()  # what is not kept is constant
+        self.all = [one for name, one in model.named_buffers() if name in kept] if chunks > 1 else []
         self.chunks, self.world = chunks, world
         self.before: list[Tensor] = []
         self.total: list[Tensor] = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from course_lib.training.augment import Augment
 from course_lib.training.recipes.recipe import Recipe
-from course_lib.training.recipes.worlds import LIVE, PHOTOGRAPHED, SHIPPED
+from course_lib.training.recipes.worlds import COVERED, EASILY, EASY, LIVE, PHOTOGRAPHED, SHIPPED
 
 RECIPES = (
     Recipe(
@@ -90,14 +92,15 @@ RECIPES = (
         **LIVE,
     ),
     Recipe(
-        # ships with the course: judged rendered people, of whom it is known what is hidden; no patches are put on
-        # them, under which a joint would be hidden and not said to be. Goes on from the hourglass of lesson 06
+        # ships with the course: goes on from the hourglass of lesson 06 with rendered people alone, of whom it is known
+        # what is hidden. The gradient is clipped so high that the judges' part does not take from the generator's
         "adversarial_course",
         model="adversarial_course",
         start="hourglass_course",
         learning_rate=1e-3,
         warmup=200,
-        **SHIPPED,
+        clip=20.0,
+        **SHIPPED | {"augment": COVERED},
     ),
     Recipe(
         "adversarial_plain",  # ships too: the same without the judges, to be compared with it
@@ -106,7 +109,8 @@ RECIPES = (
         start="hourglass_course",
         learning_rate=1e-3,
         warmup=200,
-        **SHIPPED,
+        clip=20.0,
+        **SHIPPED | {"augment": COVERED},
     ),
     Recipe(
         "adversarial_live",  # trained before the learner's eyes in lesson 12: one stack, people behind posts
@@ -114,7 +118,8 @@ RECIPES = (
         options={"stacks": 1, "width": 32, "judge_width": 16, "input_size": (64, 64)},
         steps=200,
         learning_rate=4e-3,
-        **LIVE,
+        clip=20.0,
+        **LIVE | {"data": {"synthetic": EASY | {"occluders": 1.0}}, "augment": replace(EASILY, patches=3, patch=0.5)},
     ),
     Recipe(
         "hourglass",  # the paper's size, for a GPU

@@ -24,6 +24,8 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 # The synthetic stream never repeats a picture, and turns, shifts and covers people itself.
 RENDERED = Augment(geometry=0.0, flip=0.0, patches=0)
+# The same, with more in the way: a joint under a patch is known to be hidden.
+COVERED = replace(RENDERED, patches=3, patch=0.5)
 # Of an easy world's pictures a pool is enough, if they are moved a little each time.
 EASILY = Augment(rotation=15.0, scale=0.15, shift=0.06, patches=0, noise=0.0, grey=0.0)
 # Crowds of a pool are turned, scaled and shifted a little each time; the world has posts enough to stand before them.
