@@ -56,6 +56,6 @@ def confidence_labels(maps: Tensor, truth: Tensor, epsilon: float) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, label: Tensor, asked: Tensor) -> Tensor:
-    """The mean of -log D where the label is 1, of -log(1 - D) where it is 0, over those asked for; D = sigmoid(logit)."""
+    """The mean of -log D where the label is 1 and of -log(1 - D) where it is 0, of those asked; D = sigmoid(logit)."""
     each = F.binary_cross_entropy_with_logits(logits.float(), label, reduction="none")
     return (each * asked).sum() / asked.sum().clamp(min=1)
