@@ -2,6 +2,7 @@
 
     --detector NAME                  one of the course's: person_detector, mask_rcnn_course
     --detector torchvision:NAME      one of torchvision's, with --detector-weights FILE, its state dict
+    --detector hub:keypoint_rcnn     torchvision's weights, downloaded
     --boxes FILE                     a list as in COCO's results: image_id, bbox [x, y, width, height], score
 
 A top-down model asks that detector instead of its own; a single-person model is put behind it.
@@ -52,11 +53,14 @@ def given(arguments: argparse.Namespace) -> Detector | None:
 
 def load(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> Detector:
     """A detector by name: one of the course's with its shipped weights, or torchvision's with those of a file."""
-    from course_lib import models
+    from course_lib import hub, models
 
     if name.startswith(FOREIGN):
         return _of_torchvision(name.removeprefix(FOREIGN), weights, device)
-    detector = models.load(name, weights)
+    if name.startswith(hub.PREFIX):
+        detector = hub.load(name.removeprefix(hub.PREFIX), weights, progress=True)
+    else:
+        detector = models.load(name, weights)
     if not hasattr(detector, "detect"):
         raise CourseError(f"'{name}' finds no boxes; detectors are {OWN}, mask_rcnn_course and {FOREIGN}NAME")
     return detector.to(device)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from course_lib import checkpoints, detectors, images, paths
+from course_lib import checkpoints, detectors, hub, images, paths
 from course_lib.errors import CourseError
 from course_lib.photographs import PERSON, SUFFIXES, Photo, distinct, find_photos, give_boxes
 from course_lib.progress import progress_bar
@@ -75,9 +75,15 @@ def add_parsers(subparsers: Any) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which model answers, and how; `load_model` reads them."""
-    parser.add_argument("--model", default="hourglass_course", help="name of a shipped model (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="a file with weights, instead of the shipped ones")
-    parser.add_argument("--flip", action="store_true", help="average with the answer to the mirrored picture")
+    parser.add_argument(
+        "--model",
+        default="hourglass_course",
+        help="name of a shipped model (%(default)s), or hub:NAME for weights that their authors published",
+    )
+    parser.add_argument("--checkpoint", type=Path, help="a file with weights, instead of those shipped or published")
+    parser.add_argument(
+        "--flip", action=argparse.BooleanOptionalAction, help="average with the answer to the mirrored picture"
+    )
     parser.add_argument("--device", default="auto", help="auto (the default), cuda, mps or cpu")
 
 
@@ -87,6 +93,10 @@ def load_model(arguments: argparse.Namespace) -> tuple[PoseModel, Path]:
     from course_lib.training import devices
 
     device = devices.choose(arguments.device)
+    if arguments.model.startswith(hub.PREFIX):
+        name = arguments.model.removeprefix(hub.PREFIX)
+        file = arguments.checkpoint or hub.fetch(name, progress=True)
+        return hub.load(name, file).to(device), file
     model = models.load(arguments.model, arguments.checkpoint).to(device)
     return model, arguments.checkpoint or paths.checkpoint(arguments.model)
 

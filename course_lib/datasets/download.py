@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -31,8 +31,14 @@ BLOCK = 1 << 20
 PATIENCE = 60  # seconds a server may be silent
 
 
-def fetch(part: Part, folder: Path, progress: bool = False) -> Path:
-    """The archive of a part, downloaded into `folder` unless it is there already, with the digest it had at first."""
+Check = Callable[[Path], None]  # raises CourseError where a file is not what it should be
+
+
+def fetch(part: Part, folder: Path, progress: bool = False, check: Check | None = None) -> Path:
+    """The archive of a part, downloaded into `folder` unless it is there already, with the digest it had at first.
+
+    What has no digest yet must pass the `check` before it gets one; what does not pass is not kept.
+    """
     import pooch
 
     name = part.url.rsplit("/", 1)[1]
@@ -40,11 +46,14 @@ def fetch(part: Part, folder: Path, progress: bool = False) -> Path:
     digest = _recorded(archive)
     _make(folder)
     if archive.is_file() and digest is None:
+        if check:
+            check(archive)
         _record(archive)  # put there by hand
         return archive
     pooch.get_logger().setLevel("ERROR")
     try:
-        got = pooch.retrieve(part.url, digest, fname=name, path=folder, downloader=Resuming(archive, part, progress))
+        resuming = Resuming(archive, part, progress, check)
+        got = pooch.retrieve(part.url, digest, fname=name, path=folder, downloader=resuming)
     except CourseError:
         raise
     except ValueError as error:  # pooch's word for another digest
@@ -62,10 +71,10 @@ def fetch(part: Part, folder: Path, progress: bool = False) -> Path:
 class Resuming:
     """A downloader for pooch that goes on where the last one broke off."""
 
-    def __init__(self, archive: Path, part: Part, progress: bool = False) -> None:
+    def __init__(self, archive: Path, part: Part, progress: bool = False, check: Check | None = None) -> None:
         self.rest = archive.with_name(f"{archive.name}.part")
         self.version = archive.with_name(f"{archive.name}.part.version")  # which state of the file the rest is of
-        self.part, self.progress = part, progress
+        self.part, self.progress, self.check = part, progress, check
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         misses = 0
@@ -80,6 +89,12 @@ class Resuming:
                 raise CourseError(
                     f"{url} broke off {TRIES} times after {megabytes}; the same command goes on from there"
                 )
+        try:
+            if self.check:
+                self.check(self.rest)
+        except CourseError:
+            self._forget()
+            raise
         shutil.move(self.rest, output_file)
         self._forget()
 
@@ -146,7 +161,7 @@ class Resuming:
     def _doubt(self) -> str:
         """What to think of an address that does not work."""
         return (
-            "" if self.part.opened else "; this address was never opened for the course, so look at the set's home page"
+            "" if self.part.opened else "; this address was never opened for the course, so look at its authors' page"
         )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from course_lib import checkpoints, geometry, losses
 from course_lib.errors import CourseError
 from course_lib.images import to_tensor
+from course_lib.models import alignment
 from course_lib.pose import Batch, Crowd, Pose
 from course_lib.skeletons import Skeleton, get
 from course_lib.targets import heatmaps
@@ -62,6 +63,10 @@ class PoseModel(nn.Module):
         may take that one's."""
         return checkpoints.load_into(file, self)
 
+    def cut_out(self, picture: Tensor, boxes: Tensor, padding: float) -> tuple[Tensor, Tensor]:
+        """The crops (N, 3, *input_size) of boxes (N, 4) and the maps picture -> crop (N, 2, 3)."""
+        return geometry.crop(picture, boxes, self.input_size, padding)
+
     def look(self, crops: Tensor, pictures: Sequence[Tensor], matrices: Tensor) -> Any:
         """The raw answer to crops (N, 3, H, W), which the maps `matrices` (N, 2, 3) cut out of N `pictures` (3, h, w).
 
@@ -98,7 +103,7 @@ class PoseModel(nn.Module):
         for index, (picture, own) in enumerate(zip(pictures, given, strict=True)):
             grow = padding if padding is not None else 1.0 if own is None else BOX_PADDING
             own = _as_boxes(own, picture)
-            crops, matrices = geometry.crop(picture, own, self.input_size, grow)
+            crops, matrices = self.cut_out(picture, own, grow)
             asked += zip([index] * len(own), own, crops, matrices, strict=True)
         for start in range(0, len(asked), CROPS_AT_ONCE):
             part = asked[start : start + CROPS_AT_ONCE]
@@ -157,7 +162,12 @@ def _as_boxes(boxes: Any, picture: Tensor) -> Tensor:
 
 
 class HeatmapModel(PoseModel):
-    """A single-person network that answers with maps (S, B, K, h, w): S stages, of which the last is its word."""
+    """A single-person network that answers with maps (S, B, K, h, w): S stages, of which the last is its word.
+
+    Weights that were trained elsewhere may want their crops cut and their maps read by another `alignment`.
+    """
+
+    alignment: str = "cells"
 
     def __init__(
         self,
@@ -186,10 +196,14 @@ class HeatmapModel(PoseModel):
         method = read_out or self.read_out
         options = {"sigma": self.sigma} if method == "dark" else {}
         joints, scores = heatmaps.read_out(outputs[stage].detach(), method, **options)
-        joints, scores = (joints * self.stride).cpu(), scores.cpu()
+        joints = alignment.to_crop(joints, outputs.shape[-2:], self.stride, self.alignment)
+        joints, scores = joints.cpu(), scores.cpu()
         return [
             [Pose(one, score, self.skeleton, float(score.mean()))] for one, score in zip(joints, scores, strict=True)
         ]
 
     def flip_average(self, outputs: Tensor, mirrored: Tensor) -> Tensor:
-        return (outputs + geometry.flip_maps(mirrored, self.skeleton.swaps)) / 2
+        return alignment.average(outputs, mirrored, self.skeleton.swaps, self.alignment)
+
+    def cut_out(self, picture: Tensor, boxes: Tensor, padding: float) -> tuple[Tensor, Tensor]:
+        return alignment.crop(picture, boxes, self.input_size, padding, self.alignment)

@@ -42,6 +42,7 @@ from course_lib import checkpoints, geometry
 from course_lib.errors import CourseError, unknown_name
 from course_lib.models.base import PoseModel
 from course_lib.models.hourglass import HourglassTrunk, hourglass_course
+from course_lib.models.layers import Standardise
 from course_lib.pose import Crowd, Pose
 from course_lib.skeletons import Skeleton
 from course_lib.targets import fields as limb_fields
@@ -180,6 +181,7 @@ class PartAffinityFields(PoseModel):
         style = {"norm": norm, "prelu": prelu}
         if backbone == "vgg":
             self.trunk, features = trunk(groups, feature_channels, **style), feature_channels[-1]
+            self.standardise = Standardise((0.5,) * 3, (1.0,) * 3)
         else:
             self.trunk = HourglassTrunk(
                 hourglass_course(skeleton=skeleton, stem_stride=STEM_STRIDE, input_size=input_size)
@@ -230,7 +232,7 @@ class PartAffinityFields(PoseModel):
                 raise CourseError(
                     f"{type(self).__name__} needs height and width divisible by {self.multiple}; got {height} x {width}"
                 )
-            features = self.trunk(images - 0.5)
+            features = self.trunk(self.standardise(images))
         fields, maps = [], []
         if self.arrangement == "together":
             heard = features

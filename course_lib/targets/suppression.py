@@ -85,6 +85,7 @@ def oks_nms(
     area: str = "mean",
     size: str = "joints",
     sigmas: str | Skeleton | Sequence[float] | Tensor | None = None,
+    areas: Tensor | None = None,
 ) -> list[Pose]:
     """The poses to keep, the best first: a pose goes if its OKS with a better one that stays is above the threshold.
 
@@ -97,7 +98,7 @@ def oks_nms(
         zero for joints along a line upright or level, where only an exact copy is alike.
     area: "mean" of the two areas, with which the better of the two need not be known; "kept", "smaller", "larger".
         "kept" lets a small pose that is ranked below a large one go more easily than the other way round.
-    sigmas: the skeleton's own unless given.
+    sigmas: the skeleton's own unless given.  areas: (N,) of the poses, instead of what `size` says.
     """
     # not above: models may import this file, and models must load without the metrics
     from course_lib.metrics.keypoint_ap import BOX_TO_AREA
@@ -113,10 +114,12 @@ def oks_nms(
     people = People.of(poses)
     joints = torch.from_numpy(people.joints)
     there = joints.isfinite().all(-1)
-    if size == "box" and any(pose.box is None for pose in poses):
-        raise CourseError("a pose has no box to take its area from; use size='joints'")
-    boxes = box_of(joints, there) if size == "joints" else torch.stack([_exact(pose.box) for pose in poses])
-    areas, sigmas = BOX_TO_AREA * box_area(boxes), poses[0].skeleton if sigmas is None else sigmas
+    if areas is None:
+        if size == "box" and any(pose.box is None for pose in poses):
+            raise CourseError("a pose has no box to take its area from; use size='joints'")
+        boxes = box_of(joints, there) if size == "joints" else torch.stack([_exact(pose.box) for pose in poses])
+        areas = BOX_TO_AREA * box_area(boxes)
+    areas, sigmas = _exact(areas), poses[0].skeleton if sigmas is None else sigmas
 
     def meets(i: int, rest: np.ndarray) -> np.ndarray:
         alike = oks(joints[rest], joints[i], there[i], AREAS[area](areas[i], areas[rest]), sigmas)

@@ -13,7 +13,7 @@ from course_lib import checkpoints, detectors, paths
 from course_lib.errors import CourseError
 from course_lib.estimate import add_model_options, load_model
 from course_lib.photographs import found_in
-from course_lib.training import benchmarks, crowds, distributed
+from course_lib.training import benchmarks, coco, crowds, distributed
 
 # scores on pictures of many people, of poses or of boxes -> their headings
 _COUNTS = {"people": "people", "pictures": "pictures"}
@@ -42,12 +42,13 @@ def add_parsers(subparsers: Any) -> None:
     add_model_options(parser)
     names = dict.fromkeys(map(benchmarks.pictures_of, benchmarks.NAMES))
     meant = "the benchmark, or all that are meant for the model (the first)"
-    parser.add_argument("--data", choices=(*names, "all"), help=meant)
+    parser.add_argument("--data", choices=(*names, coco.NAME, "all"), help=f"{meant}; {coco.NAME}: the public data set")
+    coco.add_options(parser)
     people = parser.add_mutually_exclusive_group()
     people.add_argument(
         "--boxes",
-        help="where the people of crowd-val are said to be: true, for the true boxes, or a file as of COCO's results: "
-        'a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}',
+        help="where the people of crowd-val or COCO are said to be: true, for the true boxes, or a file as of COCO's "
+        'results: a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}',
     )
     detectors.add_options(parser, people)
     parser.add_argument("--baseline", action="store_true", help="also show what the mean pose reaches")
@@ -120,7 +121,10 @@ def train_queue(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Prints a table of scores for each benchmark, and records them where that is asked for."""
+    coco.check(arguments)
     model, file = load_model(arguments)
+    if arguments.data == coco.NAME:
+        return coco.evaluate(arguments, model, file)
     examiner = benchmarks.Examiner()
     told, plug = _boxes_from(arguments, model, examiner)
     for name in _asked(arguments, model, bool(told) or plug is not None):
