@@ -22,6 +22,8 @@ REGIONS = {
     **{"proposals": (40, 20), "samples": 16},
 }
 SMALL = {
+    "adversarial": {"stacks": 2, "width": 16, "depth": 2, "judge_width": 8, "input_size": (64, 48)},
+    "adversarial_course": {"stacks": 2, "width": 16, "judge_width": 8, "input_size": (64, 64)},
     "alphapose": {"stacks": 2, "width": 16, "depth": 2, "input_size": (64, 48), "parallel": 1},
     "alphapose_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
     "cpm": {
@@ -36,19 +38,18 @@ SMALL = {
     "grmi_course": {"width": 8, "input_size": (64, 64)},
     "hourglass": {"stacks": 2, "width": 16, "depth": 2, "input_size": (64, 48)},
     "hourglass_course": {"stacks": 2, "width": 16, "input_size": (64, 64)},
+    "hrnet": {"width": 4, "stem": 4, "blocks": 1, "modules": (1, 1, 2), "input_size": (64, 32)},
+    "hrnet_course": {"width": 8, "stem": 8, "blocks": 1, "modules": (1, 1, 1), "input_size": (64, 64)},
     "ief": {"width": 8, "steps": 3, "bound": 6.0, "sigma": 4.0, "input_size": (64, 48)},
     "ief_course": {"width": 16, "input_size": (64, 64)},
-    "keypoint_rcnn": {
-        **{**REGIONS, "body": (16, 24), "smallest_anchor": 16},
-        **{"min_size": 64, "max_size": 64},
-    },
+    "keypoint_rcnn": {**REGIONS, "body": (16, 24), "smallest_anchor": 16, "min_size": 64, "max_size": 64},
     "mask_rcnn_course": REGIONS,
-    "paf": {
-        **{"stages": 2, "groups": ((4,), (8,), (8,)), "feature_channels": (8, 8), "width": 8, "hidden": 8},
-        **{"input_size": (64, 48)},
-    },
+    "paf": {"stages": 2, "groups": ((4,), (8,), (8,)), "feature_channels": (8, 8), "width": 8, "hidden": 8}
+    | {"input_size": (64, 48)},
     "paf_course": {"stages": 2, "width": 8, "hidden": 8, "input_size": (64, 64)},
     "pictorial_structures": {"input_size": (64, 48), "rotations": 8, "scales": (1.0,)},
+    "pose_resnet": {"width": 4, "deconv_width": 8, "input_size": (64, 32)},
+    "pose_resnet_course": {"width": 8, "deconv_width": 16, "input_size": (64, 64)},
     "poselet_conditioned": {"input_size": (64, 48), "rotations": 8, "scales": (0.8, 1.2), "poselets": 3, "classes": 2},
     "tompson": {"input_size": (64, 96), "stages": 7, "widths": (8,), "hidden": (16, 8), "crop_size": 12},
     "tompson_course": {"input_size": (64, 64), "fine_width": 16},
@@ -57,6 +58,7 @@ DETECTORS = ("person_detector",)  # they answer with boxes, and are tested by th
 BY_REGION = ("keypoint_rcnn", "mask_rcnn_course")  # they learn from proposals: see `training_loss`; no flip test
 # Models that learn four images by heart in a few steps, and with which other options
 LEARNERS = {
+    "adversarial_course": {"width": 32, "stacks": 1},
     "cpm_course": {"image_channels": (16, 32), "first_channels": 48},
     "deeppose_course": {},
     "hourglass_course": {"width": 32},

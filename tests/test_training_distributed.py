@@ -13,8 +13,9 @@ import torch
 from training_helpers import ENVIRONMENT, RECIPE, SCRIPT, SHARED, stream, tiny
 
 from course_lib.errors import CourseError
+from course_lib.models.layers import Standardise
 from course_lib.training import train
-from course_lib.training.distributed import World, chunks_of
+from course_lib.training.distributed import Buffers, World, chunks_of
 
 pytestmark = pytest.mark.xdist_group("processes")  # not beside each other: every test here starts processes of its own
 
@@ -132,3 +133,19 @@ def test_a_world_of_one_agrees_with_itself():
     world = World()
     assert world.main and world.agree(False, 7, 0.25) == (False, 0.25)
     assert world.mean(torch.tensor(3.0)) == 3
+
+
+def test_chunks_average_statistics_and_leave_constants_alone():
+    """The mean of three equal numbers need not be that number; a constant that is in no state must stay what it is."""
+    model = torch.nn.Sequential(Standardise(), torch.nn.BatchNorm2d(3))
+    constants, buffers = Standardise(), Buffers(model, 3, World())
+    for _ in range(20):
+        buffers.start()
+        before = model[1].running_mean.clone()
+        for chunk in range(3):
+            buffers.back()
+            model[1].running_mean += chunk
+            buffers.after_chunk()
+        buffers.finish()
+        torch.testing.assert_close(model[1].running_mean, before + 1)
+    assert torch.equal(model[0].mean, constants.mean) and torch.equal(model[0].deviation, constants.deviation)

@@ -73,18 +73,21 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path):
 
 # Options that make a network small, by the first word of its name
 SMALL = {
+    "adversarial": {"stacks": 1, "width": 8, "depth": 2, "judge_width": 8, "input_size": (32, 32)},
     "alphapose": {"stacks": 1, "width": 8, "depth": 2, "input_size": (32, 32)},
     "cpm": {"stages": 2, "image_channels": (4, 8), "feature_channels": 6, "first_channels": 8, "input_size": (32, 32)},
     "deepcut": {"width": 4, "input_size": (32, 32)},
     "deeppose": {"stem": (5, 2), "shrink": 1, "channels": (4, 4, 4, 4, 4), "hidden": 8, "input_size": (32, 32)},
     "grmi": {"width": 4, "input_size": (32, 32)},
     "hourglass": {"stacks": 2, "width": 8, "depth": 2, "input_size": (32, 32)},
+    "hrnet": {"width": 4, "stem": 4, "blocks": 1, "modules": (1, 1, 1), "input_size": (32, 32)},
     "ief": {"width": 8, "bound": 6.0, "sigma": 4.0, "input_size": (32, 32)},
     "mask": {"channels": 16, "box_width": 8, "head_width": 8, "head_depth": 1, "mask_width": 8, "proposals": (40, 20)}
     | {"samples": 16, "min_size": 64, "max_size": 64, "input_size": (64, 64)},
     "paf": {"stages": 2, "field_stages": 1, "groups": ((4,), (4,), (4,)), "feature_channels": (4, 4)}
     | {"width": 4, "hidden": 4, "input_size": (32, 32)},
     "person": {"channels": 32, "input_size": (32, 32)},
+    "pose": {"depth": 18, "width": 4, "deconv_width": 4, "input_size": (32, 32)},
     "tompson": {"input_size": (64, 64), "stages": 7, "widths": (8,), "hidden": (16, 8), "crop_size": 12},
 }
 

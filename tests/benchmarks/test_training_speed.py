@@ -7,7 +7,8 @@ import pytest
 from course_lib import cli
 from course_lib.training import recipes
 
-PAPER_SIZE = ("hourglass", "ief")  # for a GPU: a small batch tells the ratios on a CPU too
+# For a GPU: a small batch tells the ratios on a CPU too
+PAPER_SIZE = ("adversarial", "hourglass", "hrnet", "ief", "pose_resnet")
 
 
 @pytest.mark.parametrize("recipe", recipes.names())
