@@ -19,6 +19,8 @@ STORED = (
     "lesson_07_study",
     "lesson_09_study",
     "lesson_10_study",
+    "lesson_11_ablation",
+    "lesson_12_study",
     "crowd_times",
 )
 
