@@ -73,7 +73,9 @@ def list_weights(arguments: argparse.Namespace) -> int:
 
 def _begun(header: dict[str, Any]) -> str:
     start = header.get("start")
-    return f", begun from {start['checkpoint']} of {start['images']:,}" if isinstance(start, dict) and start else ""
+    if not isinstance(start, dict) or not start:
+        return ""
+    return f", begun from {start['checkpoint']}" + (f" of {start['images']:,}" if start["images"] else "")
 
 
 def _total(without: Path | None = None) -> int:

@@ -7,6 +7,7 @@ normalisation is nearly the identity, which would hide a mistake: running statis
 from __future__ import annotations
 
 import functools
+import re
 
 import published_files as published
 import pytest
@@ -17,9 +18,11 @@ from torch.nn import functional as F
 from torchvision.models import resnet50
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
-from course_lib import hub
+from course_lib import checkpoints, hub, models
+from course_lib.errors import CourseError
 from course_lib.hub import building, layouts
 from course_lib.skeletons import BODY18
+from course_lib.training import Recipe, provenance, train
 
 
 def agree(ours: Tensor, theirs: Tensor) -> None:
@@ -195,6 +198,45 @@ def test_starts_from_imagenet(name, state, tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(translated.values(), used.values(), strict=True))
     else:
         assert translated.keys() == used.keys() and all(torch.equal(own[k], v) for k, v in used.items())
+
+
+def test_a_training_begins_from_published_weights_and_says_so(tmp_path, monkeypatch):
+    state, file = some("imagenet_resnet", 50), write(tmp_path, some("imagenet_resnet", 50), "resnet50.pth")
+    monkeypatch.setattr(hub, "fetch", lambda name, progress: {"resnet50_imagenet": file}[name])
+    recipe = Recipe(
+        "begun",
+        model="pose_resnet",
+        options={"deconv_width": 8, "input_size": (32, 32)},
+        skeleton="coco",
+        batch=2,
+        learning_rate=1e-12,
+        weight_decay=0.0,
+        start="hub:resnet50_imagenet",
+    )
+    trained = train(recipe, steps=1, device="cpu", out=tmp_path / "runs", progress=False)
+    learned = {name: value for name, value in trained.model.named_parameters() if name in state}
+    assert len(learned) == 159
+    for name, value in learned.items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=1e-6)
+    header = checkpoints.read_header(tmp_path / "runs" / "begun" / "begun.safetensors")
+    assert header["start"]["checkpoint"] == "hub:resnet50_imagenet" and len(header["start"]["digest"]) == 64
+    assert provenance.images_in_all(header) == provenance.images_of_recipe(header) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("hrnet_course", {}, "'resnet50_imagenet' is for 'pose_resnet', and 'hrnet_course' cannot begin from it"),
+        ("pose_resnet", {"width": 32}, "has 'conv1.weight' of shape (64, 3, 7, 7) instead of (32, 3, 7, 7)"),
+    ],
+)
+def test_a_network_that_cannot_begin_so_is_told_and_left_as_it_was(model, options, says, tmp_path):
+    network, file = models.create(model, **options), write(tmp_path, some("imagenet_resnet", 50))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(CourseError, match=re.escape(says)) as caught:
+        hub.begin(network, "resnet50_imagenet", file)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 # --- stacked hourglass ------------------------------------------------------------------------------------------------

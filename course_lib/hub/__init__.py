@@ -13,7 +13,7 @@ running anything that may be written in them, and downloads go to the folder `we
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_lib.hub.cards import CARDS, Card
 from course_lib.hub.cards import get as card
@@ -21,7 +21,7 @@ from course_lib.hub.cards import get as card
 if TYPE_CHECKING:
     from course_lib.models.base import PoseModel
 
-__all__ = ["CARDS", "Card", "card", "fetch", "load", "names"]
+__all__ = ["CARDS", "Card", "begin", "card", "fetch", "load", "names"]
 
 PREFIX = "hub:"  # before a name on the command line, where other names are those of weights that ship
 
@@ -38,6 +38,20 @@ def load(name: str, file: str | Path | None = None, progress: bool = False) -> P
     known = card(name)
     path = Path(file) if file is not None else fetch(name, progress)
     return building.build(known, files.read(path), path)
+
+
+def begin(model: PoseModel, name: str, file: str | Path | None = None, progress: bool = False) -> dict[str, Any]:
+    """Gives a new model the published weights called `name`, as far as they go: a ResNet from ImageNet has no maps.
+
+    Returns what a checkpoint's header says of such a start.
+    """
+    from course_lib.hub import building, files
+
+    known = card(name)
+    path = Path(file) if file is not None else fetch(name, progress)
+    building.begin(known, files.read(path), path, model)
+    shown = {"images": 0, "recipe_images": 0}  # of those that this course counts
+    return {"checkpoint": PREFIX + name, "recipe": "", **shown, "digest": files.digest(path)}
 
 
 def fetch(name: str, progress: bool = False) -> Path:

@@ -27,6 +27,20 @@ PIXELS = {
 
 def build(card: Card, state: State, file: Path) -> PoseModel:
     """The card's model in eval mode with these tensors; nothing missing, nothing left over."""
+    model = empty(card)
+    model.load_state_dict(fitting(card, state, file, model.state_dict()), strict=card.covers == ("",))
+    return model.eval()
+
+
+def begin(card: Card, state: State, file: Path, model: PoseModel) -> None:
+    """Gives a model what these tensors cover of it; the rest stays as it is."""
+    if model.name != card.builder:
+        raise CourseError(f"'{card.name}' is for '{card.builder}', and '{model.name}' cannot begin from it")
+    model.load_state_dict(fitting(card, state, file, model.state_dict()), strict=card.covers == ("",))
+
+
+def fitting(card: Card, state: State, file: Path, own: State) -> State:
+    """These tensors by the names of `own`, a model's, of which they are all that the card covers."""
     state = layouts.without_prefixes(state)
     layout = layouts.recognise(state)
     if layout is None:
@@ -34,17 +48,15 @@ def build(card: Card, state: State, file: Path) -> PoseModel:
             f"'{file}' holds {len(state)} tensors such as '{next(iter(state))}', which is no layout known here; "
             f"'{card.name}' should be {card.what}"
         )
-    model = empty(card)
     found = layout.describe(state)
-    translated = _with_counters(layout.translate(state), model.state_dict())
-    if problems := _problems(card, translated, model.state_dict()):
+    translated = _with_counters(layout.translate(state), own)
+    if problems := _problems(card, translated, own):
         if found == card.what:
             raise CourseError(f"'{file}' looks like {found}, as '{card.name}' should be, but it {problems}")
         raise CourseError(f"'{file}' looks like {found}, but '{card.name}' is {card.what}: the file {problems}")
     if found != card.what:
         raise CourseError(f"'{file}' looks like {found}, but '{card.name}' is {card.what}")
-    model.load_state_dict(translated, strict=card.covers == ("",))
-    return model.eval()
+    return translated
 
 
 def empty(card: Card) -> PoseModel:

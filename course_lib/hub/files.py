@@ -41,15 +41,20 @@ def fetch(card: Card, progress: bool = False) -> Path:
     return download.fetch(part, paths.public(FOLDER), progress, functools.partial(check_digest, card))
 
 
+def digest(file: Path) -> str:
+    """A file's SHA-256."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def check_digest(card: Card, file: Path) -> None:
     """Refuses a file that is not the published one."""
-    with open(file, "rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    if not card.digits or not digest.startswith(card.digits):
+    found = digest(file)
+    if not card.digits or not found.startswith(card.digits):
         after = "was not kept" if file.suffix == ".part" else f"can be deleted ({file})"
         raise CourseError(
             f"the file for {card.url} is not the published one of '{card.name}': its SHA-256 begins with "
-            f"{digest[: max(8, len(card.digits))]}, not with {card.digits or 'digits that are known'}; it is damaged "
+            f"{found[: max(8, len(card.digits))]}, not with {card.digits or 'digits that are known'}; it is damaged "
             f"or was changed, and {after}"
         )
 

@@ -38,7 +38,7 @@ from torch import nn
 from course_lib import checkpoints
 from course_lib.errors import CourseError
 from course_lib.progress import progress_bar
-from course_lib.training import provenance, recipes
+from course_lib.training import recipes
 from course_lib.training.distributed import joined, lost_another, own_device
 from course_lib.training.recipes import Recipe
 from course_lib.training.run import Run, random_states_kept
@@ -106,7 +106,7 @@ def train(
         if run.file and resume and run.file.exists():
             run.load()
         elif model is None and run.recipe.start:
-            run.begin_from(provenance.start_file(run.recipe.start))
+            run.begin_from(run.recipe.start)
         run.source = mixture(run.recipe, run.model, device, run.recipe.batch // run.chunks, batches, workers)
         run.begin(deadline)
         with Signals() as signals, random_states_kept(device), _Bar(run, progress and world.main) as bar:

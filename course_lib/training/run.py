@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_lib import checkpoints
+from course_lib import checkpoints, hub
 from course_lib.errors import CourseError
 from course_lib.pose import Batch, Crowd
 from course_lib.training import devices, provenance
@@ -281,11 +281,16 @@ class Run:
         self.elapsed_before, self.history = state["elapsed"], state["history"]
         self.start = state.get("start", {})  # states from before 'start' was kept began from nothing
 
-    def begin_from(self, file: Path) -> None:
-        """Takes a checkpoint's weights as the first ones."""
-        header = self.model.begin_from(file)
+    def begin_from(self, start: str) -> None:
+        """Takes as the first weights those that a recipe's `start` names."""
+        if start.startswith(hub.PREFIX):
+            name = start.removeprefix(hub.PREFIX)
+            file = self.world.told(str(hub.fetch(name, self.world.main)) if self.world.main else None)
+            self.start = hub.begin(self.model, name, file)
+        else:
+            file = provenance.start_file(start)
+            self.start = provenance.as_start(file, self.model.begin_from(file))
         self.average.model.load_state_dict(self.model.state_dict())
-        self.start = provenance.as_start(file, header)
 
 
 def step_seed(seed: int, step: int) -> int:

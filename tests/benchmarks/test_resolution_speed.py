@@ -95,29 +95,25 @@ def stepped(model: nn.Module, forward: Callable[[Tensor], Tensor], asked, batch:
     return step
 
 
-@pytest.mark.parametrize("name", ["pose_resnet", "hrnet", "pose_resnet_course", "hrnet_course"])
+@pytest.mark.parametrize("name", ["pose_resnet", "hrnet", "hrnet_course"])
 def test_networks_beside_plain_ones(name):
     model = models.create(name)
-    course = name.endswith("_course")
     if name == "pose_resnet":
         plain: nn.Module = PlainBaseline()
         run = plain.forward
-    elif name.startswith("hrnet"):
+    else:
         plain = models.create(name)
 
         def run(images: Tensor) -> Tensor:
             return plain_hrnet(plain, images)
-    else:
-        plain = models.create("hourglass_course")
-        run = plain.forward
-    of = "the hourglass of lesson 06" if name == "pose_resnet_course" else "the plain one"
-    batch = crops(model, 32 if course else 2)
+
+    batch = crops(model, 32 if name.endswith("_course") else 2)
     with torch.inference_mode():
         model.eval(), plain.eval()
-        report(f"{name} beside {of}, forward", *seconds(lambda: model(batch.images), lambda: run(batch.images)))
+        report(f"{name}, forward", *seconds(lambda: model(batch.images), lambda: run(batch.images)))
     model.train(), plain.train()
     own, other = stepped(model, model, model, batch), stepped(plain, run, model, batch)
-    report(f"{name} beside {of}, training step", *seconds(own, other))
+    report(f"{name}, training step", *seconds(own, other))
 
 
 def test_one_step_of_all_beside_six_updates():

@@ -33,7 +33,7 @@ class Recipe:
     clip: float = 1.0  # largest norm of the gradient
     augment: Augment = field(default_factory=Augment)  # of rendered people, or of batches given by the caller
     photo_augment: Augment = field(default_factory=lambda: Augment(rotation=45.0, half_body=0.1))  # of photographs
-    start: str = ""  # whose weights training begins with: a shipped checkpoint, or a file *.safetensors
+    start: str = ""  # whose weights training begins with: a shipped checkpoint, a file *.safetensors, or hub:NAME
     queue: float = 0  # weight in the training queue, which trains the recipes whose weights ship; 0: not in it
     seed: int = 0
     precision: str = "auto"  # bf16 on GPUs that have it, else fp32; "bf16" asks for it on a CPU that has it too
