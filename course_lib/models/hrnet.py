@@ -114,10 +114,11 @@ class HRNet(HeatmapModel):
             raise unknown_name("way to exchange", exchange, EXCHANGES)
         if head not in HEADS:
             raise unknown_name("head", head, HEADS)
-        if min(width, stem, blocks, *modules) < 1 or len(modules) != STREAMS - 1:
+        modules = tuple(modules) if isinstance(modules, Sequence) else (modules,)
+        if len(modules) != STREAMS - 1 or min(width, stem, blocks, *modules) < 1:
             raise CourseError(
                 "HRNet needs a width, a stem and blocks of at least 1 and three numbers of modules; got "
-                f"width={width}, stem={stem}, blocks={blocks}, modules={tuple(modules)}"
+                f"width={width}, stem={stem}, blocks={blocks}, {modules=}"
             )
         channels = [width * 2**i for i in range(STREAMS)]
         self.standardise = Standardise()
