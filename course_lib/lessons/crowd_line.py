@@ -4,7 +4,7 @@ Scores are those that were measured on crowd-val when the weights were adopted (
 Two rows stand beside them that are told where everybody is: the stacked hourglass of lesson 06, and the mean pose put
 into every true box, which is a study of its own:
 
-    python -m course_lib.lessons.crowd_line     # half a minute; writes data/studies/crowd_baseline.json
+    python -m course_lib evaluate --study crowd_baseline     # half a minute; writes data/studies/crowd_baseline.json
 
 Of a system that looks for boxes first, parameters and multiply-adds include its detector: once, and the network as many
 times as there are boxes in a picture of `crowd_times`, the study that also says how long everything takes.
@@ -12,7 +12,7 @@ times as there are boxes in a picture of `crowd_times`, the study that also says
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -184,10 +184,4 @@ def measure() -> dict[str, Any]:
     return {**studies.provenance("paf_course"), "scores": benchmarks.measure(mean, BENCHMARK)}
 
 
-def main(file: Path = FILE) -> None:
-    """Measures and writes the study."""
-    studies.save(file, measure())
-
-
-if __name__ == "__main__":
-    main()
+main = partial(studies.make, FILE, measure)

@@ -1,6 +1,6 @@
 """How long every multi-person system takes for a picture, by how many people are in it: one core, measured once.
 
-    python -m course_lib.lessons.crowd_times        # some minutes of one core
+    python -m course_lib evaluate --study crowd_times        # some minutes of one core
 
 shows six pictures of crowd-val of every size of crowd to every system of `crowd_line` whose weights ship, and writes
 data/studies/crowd_times.json. Systems that look for boxes first are timed in two parts, the detector and the rest; how
@@ -27,7 +27,7 @@ from course_lib.pose import Scene
 from course_lib.training import benchmarks, crowds
 
 FILE = paths.DATA / "studies" / "crowd_times.json"
-MADE_BY = "python -m course_lib.lessons.crowd_times"
+MADE_BY = "python -m course_lib evaluate --study crowd_times"
 EACH = 6  # pictures of every size of crowd
 REPEATS = 2
 ANY = "any number"
@@ -128,11 +128,12 @@ def of_weights(study: dict[str, Any], weights: str) -> dict[str, dict[str, float
     return next((run["seconds"] for run in study["runs"] if run["weights"] == weights), None)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the study and writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=EACH, help="pictures of every size of crowd (%(default)s)")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of every picture (%(default)s)")
     parser.add_argument("--weights", nargs="+", help="only these (all that ship)")
     parser.add_argument("--out", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     studies.save(given.out, measure(given.each, given.repeats, given.weights))

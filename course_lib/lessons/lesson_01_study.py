@@ -1,6 +1,6 @@
 """What each piece of poselet conditioning brings, on 500 people, kept as data.
 
-    python -m course_lib.lessons.lesson_01_study        # about ten minutes of one core
+    python -m course_lib evaluate --study pictorial_ablation        # about ten minutes of one core
 
 answers the benchmark single-val in every way of `WAYS` with the shipped weights, and writes
 data/studies/pictorial_ablation.json, from which lesson 01 makes its tables. The lesson itself answers the first people
@@ -193,7 +193,7 @@ def study(model: ConditionedPictorialStructures, count: int = PEOPLE) -> dict[st
     return {
         "what": "the first people of single-val, answered in several ways with the same detectors; left and right are "
         "the observer's, except where it says 'own_sides'",
-        "made_by": "python -m course_lib.lessons.lesson_01_study",
+        "made_by": "python -m course_lib evaluate --study pictorial_ablation",
         "weights": WEIGHTS,
         "people": len(people),
         "date": date.today().isoformat(),
@@ -245,5 +245,5 @@ def _listed(values: Tensor) -> list[float]:
 
 save, load = partial(studies.save, FILE), partial(studies.load, FILE)
 
-if __name__ == "__main__":
-    save(study(models.load(WEIGHTS)))
+
+main = partial(studies.make, FILE, lambda: study(models.load(WEIGHTS)))

@@ -1,6 +1,6 @@
 """What the parts of DeepPose are good for: small trainings for lesson 02, kept as data.
 
-    python -m course_lib.lessons.lesson_02_study        # about seven minutes of one core
+    python -m course_lib evaluate --study deeppose_parts        # about seven minutes of one core
 
 trains stage 1 with and without LRN and dropout, and stage 2 on boxes put in different places and of different sizes,
 with every seed, on an easy synthetic world, and writes data/studies/deeppose_parts.json, from which the lesson draws.
@@ -149,7 +149,7 @@ def study() -> dict[str, Any]:
     return {
         "what": "PCK after every stage, on held-out easy people of 96 x 96 pixels; moved: mean length of the last "
         "stage's answers in units of its boxes",
-        "made_by": "python -m course_lib.lessons.lesson_02_study",
+        "made_by": "python -m course_lib evaluate --study deeppose_parts",
         "steps": STEPS,
         "second_steps": SECOND_STEPS,
         "batch": BATCH,
@@ -182,5 +182,4 @@ def summary(result: dict[str, Any], arms: Sequence[str]) -> dict[str, dict[str, 
     return rows
 
 
-if __name__ == "__main__":
-    save(study())
+main = partial(studies.make, FILE, study)

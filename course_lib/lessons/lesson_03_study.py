@@ -1,6 +1,6 @@
 """What pooling costs, what the losses differ in, what the dropouts do: small trainings for lesson 03, kept as data.
 
-    python -m course_lib.lessons.lesson_03_study        # about seven minutes of one core
+    python -m course_lib evaluate --study tompson_study        # about seven minutes of one core
 
 trains every arm with every seed on an easy synthetic world and writes data/studies/tompson_study.json, from which the
 lesson draws its figures. All arms of one seed and kind see the same pictures in the same order. The file also holds the
@@ -144,7 +144,7 @@ def study(runs: Iterable[dict[str, Any]] | None = None) -> dict[str, Any]:
     scenes = others()
     return {
         "what": "scores on held-out easy people, crops of 64 x 64; of the dropout arms, on the people seen as well",
-        "made_by": "python -m course_lib.lessons.lesson_03_study",
+        "made_by": "python -m course_lib evaluate --study tompson_study",
         "arms": {arm: {**options, "steps": STEPS, "pictures": POOL * BATCH} for arm, options in ARMS.items()}
         | {arm: {**o, "steps": DROPOUT_STEPS, "pictures": DROPOUT_POOL * BATCH} for arm, o in DROPOUTS.items()},
         "network": {name: list(value) if isinstance(value, tuple) else value for name, value in SMALLER.items()},
@@ -187,5 +187,4 @@ def by_seed(numbers: Sequence[float]) -> dict[str, float]:
     return {f"seed {seed}": number for seed, number in enumerate(numbers)} | {"mean": fmean(numbers)}
 
 
-if __name__ == "__main__":
-    save(study())
+main = partial(studies.make, FILE, study)

@@ -1,6 +1,6 @@
 """How much must one stage see, and what do losses between stages save? Small trainings for lesson 04, kept as data.
 
-    python -m course_lib.lessons.lesson_04_fields        # about seven minutes of one core
+    python -m course_lib evaluate --study cpm_fields        # about seven minutes of one core
 
 trains every arm with every seed on an easy synthetic world and writes data/studies/cpm_fields.json, from which the
 lesson draws its figures. All arms of one seed see the same pictures in the same order. The file also holds the losses
@@ -144,7 +144,7 @@ def study(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) -> di
             print(arm, seed, one["pck@0.2"], flush=True)
     return {
         "what": "PCK@0.2 after every stage, and of the last one by joint, on held-out easy people of 64 x 64 pixels",
-        "made_by": "python -m course_lib.lessons.lesson_04_fields",
+        "made_by": "python -m course_lib evaluate --study cpm_fields",
         "steps": STEPS,
         "batch": BATCH,
         "images": STEPS * BATCH,
@@ -203,5 +203,4 @@ def pairs(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return studies.pairs({asked: (finals(result, one), finals(result, other)) for asked, (one, other) in PAIRS.items()})
 
 
-if __name__ == "__main__":
-    save(study())
+main = partial(studies.make, FILE, study)

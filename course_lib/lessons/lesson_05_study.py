@@ -1,6 +1,6 @@
 """Small corrections, whole answers, or one look: small trainings for lesson 05, kept as data.
 
-    python -m course_lib.lessons.lesson_05_study        # about nine minutes of one core
+    python -m course_lib evaluate --study ief_study        # about nine minutes of one core
 
 trains every arm with every seed on an easy synthetic world and writes data/studies/ief_study.json, from which the
 lesson draws its figures. All arms of one seed see the same pictures in the same order, and every picture costs each of
@@ -106,7 +106,7 @@ def study(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) -> di
     return {
         "what": "PCK@0.2 and mean error (pixels of a 64 x 64 crop) of the start and after every step, on held-out easy "
         "people; 'steps' is what the run was trained for",
-        "made_by": "python -m course_lib.lessons.lesson_05_study",
+        "made_by": "python -m course_lib evaluate --study ief_study",
         "steps": live.steps,
         "batch": live.batch,
         "images": live.steps * live.batch,
@@ -179,5 +179,4 @@ def pairs(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return studies.pairs({asked: (finals(result, one), finals(result, other)) for asked, (one, other) in PAIRS.items()})
 
 
-if __name__ == "__main__":
-    save(study())
+main = partial(studies.make, FILE, study)

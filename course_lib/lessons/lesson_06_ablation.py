@@ -1,6 +1,6 @@
 """What the stacks and the losses between them are good for: small trainings for lesson 06, kept as data.
 
-    python -m course_lib.lessons.lesson_06_ablation        # about eight minutes of one core
+    python -m course_lib evaluate --study hourglass_ablation        # about eight minutes of one core
 
 trains every arm with every seed on an easy synthetic world and writes data/studies/hourglass_ablation.json, from which
 the lesson draws its figure. All arms of one seed see the same pictures in the same order. The file also holds the
@@ -104,7 +104,7 @@ def ablation(arms: Sequence[str] = tuple(ARMS), seeds: Sequence[int] = SEEDS) ->
             print(arm, seed, run["pck@0.2"], flush=True)
     return {
         "what": "PCK@0.2 and mean error (pixels of a 64 x 64 crop) after every stack, on held-out easy people",
-        "made_by": "python -m course_lib.lessons.lesson_06_ablation",
+        "made_by": "python -m course_lib evaluate --study hourglass_ablation",
         "steps": STEPS,
         "batch": BATCH,
         "images": STEPS * BATCH,
@@ -148,5 +148,4 @@ def pairs(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return studies.pairs({asked: (finals(study, one), finals(study, other)) for asked, (one, other) in PAIRS.items()})
 
 
-if __name__ == "__main__":
-    save(ablation())
+main = partial(studies.make, FILE, ablation)

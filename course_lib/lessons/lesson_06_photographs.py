@@ -1,6 +1,6 @@
 """Drawn people and photographed ones: what the two sets of shipped weights find of either, kept as data for lesson 06.
 
-    python -m course_lib.lessons.lesson_06_photographs     # a minute; needs LSP-extended
+    python -m course_lib evaluate --study hourglass_photographs     # a minute; needs LSP-extended
 
 measures both, and the mean pose of either kind of people, on both benchmarks and writes
 data/studies/hourglass_photographs.json. The photographs are not part of the course, so the lesson shows these numbers
@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from course_lib import checkpoints, models, paths
 from course_lib.errors import CourseError
+from course_lib.lessons import studies
 from course_lib.training import benchmarks
 from course_lib.training.evaluate import MeanPose
 
@@ -56,11 +58,9 @@ def load(file: Path = FILE) -> dict[str, Any]:
         if study["weights"][name] != _identity(name):
             raise CourseError(
                 f"{file} was measured with other weights than '{name}' has now; "
-                f"`python -m course_lib.lessons.lesson_06_photographs` measures again"
+                f"`python -m course_lib evaluate --study hourglass_photographs` measures again"
             )
     return study
 
 
-if __name__ == "__main__":
-    text = json.dumps(measure(), indent=1)
-    checkpoints.write_atomically(FILE, lambda out: out.write((text + "\n").encode()))
+main = partial(studies.make, FILE, measure)

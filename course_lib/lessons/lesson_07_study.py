@@ -1,6 +1,6 @@
 """What limits lesson 07's network, what each threshold is worth, and what everything costs: measured on crowd-val.
 
-    python -m course_lib.lessons.lesson_07_study        # some minutes of one core
+    python -m course_lib evaluate --study paf_study        # some minutes of one core
 
 shows all 200 pictures to the shipped weights once (and once mirrored, and at four sizes), groups the answers in many
 ways, and writes data/studies/paf_study.json. The file also holds the scores on the first pictures, which the lesson
@@ -269,7 +269,7 @@ def measure(pictures: int | None = None) -> dict[str, Any]:
     arms = {f"stage {stage + 1}": crowded.poses(stage) for stage in range(len(crowded.answer.maps))}
     arms |= helped(crowded) | {name: crowded.poses(**options) for name, options in THRESHOLDS.items()}
     arms |= other_looks(crowded)
-    study = {"made_by": "python -m course_lib.lessons.lesson_07_study", **studies.provenance(WEIGHTS)}
+    study = {"made_by": "python -m course_lib evaluate --study paf_study", **studies.provenance(WEIGHTS)}
     study |= {"weights": identity(), "pictures": len(scenes), "short_run": short_run()}
     study["runs"] = [{"arm": name, **scored(poses, scenes)} for name, poses in arms.items()]
     study["errors"] = _rounded({name: dict(enumerate(values, 1)) for name, values in crowded.errors().items()})
@@ -293,9 +293,10 @@ def arm(study: dict[str, Any], name: str) -> dict[str, Any]:
     return next(run for run in study["runs"] if run["arm"] == name)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the study and writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, help="only the first so many pictures")
     parser.add_argument("--out", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     studies.save(given.out, measure(given.scenes))

@@ -1,6 +1,6 @@
 """How DeepCut's program grows and what its solvers take for it: measured for lesson 08, kept as data.
 
-    python -m course_lib.lessons.lesson_08_study        # some seven minutes of one core
+    python -m course_lib evaluate --study deepcut_study        # some seven minutes of one core
 
 solves instances of many sizes in every way the course has, times them, and writes data/studies/deepcut_study.json, from
 which the lesson draws its figures. With weights for the network it adds what happens on pictures (lesson_08_crowd).
@@ -160,7 +160,7 @@ def study(pictures: int | None = None) -> dict[str, Any]:
     runs += growth("pruned", 14, PRUNED, ("naive", "tight", "tight, all triangles", "local", "stages"))
     found = {
         "what": "sizes of DeepCut's program, and seconds of its solvers, on random instances and on pictures",
-        "made_by": "python -m course_lib.lessons.lesson_08_study",
+        "made_by": "python -m course_lib evaluate --study deepcut_study",
         **studies.provenance(lesson_08_crowd.WEIGHTS),
         "scipy": scipy.__version__,
         "device": f"one core of {os.cpu_count()}, {platform.machine()}",
@@ -200,7 +200,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, help="how many pictures the network looks at; all, unless given")
     given = parser.parse_args(arguments)
     studies.save(given.out, study(given.pictures))
-
-
-if __name__ == "__main__":
-    main()

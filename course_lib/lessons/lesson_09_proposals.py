@@ -1,6 +1,6 @@
 """What PGPG learns from: how the course's own detector errs on training pictures, by what people are doing.
 
-    python -m course_lib.lessons.lesson_09_proposals        # a few minutes of one core
+    python -m course_lib evaluate --study proposals        # a few minutes of one core
 
 shows pictures that are no benchmark's to the shipped detector, pairs every box that it answers with the person whom it
 covers best, fits `targets/proposals.py` on all pairs whose IoU is half or more, and writes data/studies/proposals.json:
@@ -89,7 +89,7 @@ def measure(pictures: int = PICTURES) -> dict[str, Any]:
     some = pairs.rows(torch.randperm(len(pairs.true), generator=torch.Generator().manual_seed(0))[:KEPT])
     return {
         "what": "errors of the shipped detector's boxes in sides of the true box, by atomic pose",
-        "made_by": "python -m course_lib.lessons.lesson_09_proposals",
+        "made_by": "python -m course_lib evaluate --study proposals",
         **studies.provenance(WEIGHTS),
         "weights": identity(),
         "pictures": len(scenes),
@@ -132,7 +132,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FILE)
     given = parser.parse_args(arguments)
     studies.save(given.out, measure(given.pictures))
-
-
-if __name__ == "__main__":
-    main()

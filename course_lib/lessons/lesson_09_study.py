@@ -1,7 +1,7 @@
 """Which part of AlphaPose is worth what, and what wrong boxes cost: measured on crowd-val for lesson 09.
 
-    python -m course_lib.lessons.lesson_09_study                 # some minutes of one core, with what ships
-    python -m course_lib.lessons.lesson_09_study --arms FOLDER   # and with the networks of the ablation
+    python -m course_lib evaluate --study alphapose_study                 # some minutes of one core, with what ships
+    python -m course_lib evaluate --study alphapose_study --arms FOLDER   # and with the networks of the ablation
 
 asks the shipped detector about 100 pictures once, shows its boxes and the true ones to the networks, suppresses
 doubles in several ways, and writes data/studies/alphapose_study.json. Of the networks only `full` ships. The others
@@ -296,7 +296,7 @@ def measure(
     }
     return {
         "what": "what each part of AlphaPose is worth on crowd-val, and what wrong boxes cost",
-        "made_by": "python -m course_lib.lessons.lesson_09_study",
+        "made_by": "python -m course_lib evaluate --study alphapose_study",
         **studies.provenance(WEIGHTS),
         "weights": identity(),
         "trained": {**old.get("trained", {}), **trained(folder, networks)},
@@ -335,7 +335,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     old = studies.load(given.out) if given.out.exists() else None
     studies.save(given.out, measure(given.arms, given.pictures, old, given.parts))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The four numbers of AlphaPose's pose NMS, learned on pictures that are no benchmark's, as the paper learns them.
 
-    python -m course_lib.lessons.lesson_09_suppression                 # a minute of one core
+    python -m course_lib evaluate --study pose_nms                 # a minute of one core
 
 shows the pictures to the shipped detector and network, suppresses doubles with many values of the numbers, two at a
 time, keeps those with the highest AP, stores them and the surfaces in data/studies/pose_nms.json, and writes the
@@ -125,7 +125,7 @@ def measure(pictures: int = PICTURES) -> dict[str, Any]:
     row, result = numbers_of(model, scenes, found)
     return {
         "what": "what pose NMS, OKS-NMS and box NMS are told, chosen on pictures that are no benchmark's",
-        "made_by": "python -m course_lib.lessons.lesson_09_suppression",
+        "made_by": "python -m course_lib evaluate --study pose_nms",
         **studies.provenance(WEIGHTS),
         "weights": identity(),
         "pictures": len(scenes),
@@ -190,7 +190,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     studies.save(given.out, study)
     if not given.keep_weights:
         ship(NmsParameters(**study["full"]["parameters"]))
-
-
-if __name__ == "__main__":
-    main()

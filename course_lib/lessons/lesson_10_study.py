@@ -1,6 +1,6 @@
 """What every decision between box and pose is worth: rank, suppression, decoding, boxes, RoIAlign.
 
-    python -m course_lib.lessons.lesson_10_study        # some minutes of one core
+    python -m course_lib evaluate --study top_down_study        # some minutes of one core
 
 shows the first 100 pictures of crowd-val to the detectors once and every box to G-RMI's network once, then ranks,
 suppresses and decodes in many ways; asks Mask R-CNN's network as it is and with RoIPool; and writes
@@ -130,7 +130,7 @@ def measure(pictures: int = PICTURES) -> dict[str, Any]:
     images = [scene.image for scene in scenes]
     ask: dict[str, Callable] = {name: models.load(name).detect for name in (DETECTOR, MASK)}
     found = {name: detect(images) for name, detect in ask.items()}
-    study = {"made_by": "python -m course_lib.lessons.lesson_10_study", **studies.provenance(GRMI)}
+    study = {"made_by": "python -m course_lib evaluate --study top_down_study", **studies.provenance(GRMI)}
     study |= {"weights": identity(), "pictures": len(scenes), "short_run": short_run()}
     (crops, who), (cuts, whose) = of_grmi(scenes, found), of_mask_rcnn(scenes)
     study |= {"runs": [*crops, *cuts], "breaking": {**who, **whose}}
@@ -153,9 +153,10 @@ def arms(study: dict[str, Any], part: str) -> dict[str, dict[str, Any]]:
     return {run["arm"]: run for run in study["runs"] if run["part"] == part}
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the study and writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=PICTURES, help="how many pictures (%(default)s)")
     parser.add_argument("--out", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     studies.save(given.out, measure(given.scenes))

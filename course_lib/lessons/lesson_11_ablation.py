@@ -1,7 +1,7 @@
 """What exchange, sums and the way up are worth: small trainings for lesson 11, kept as data.
 
-    python -m course_lib.lessons.lesson_11_ablation                      # about a quarter of an hour of one core
-    python -m course_lib.lessons.lesson_11_ablation --arms hrnet v2 --seeds 0 1
+    python -m course_lib evaluate --study high_resolution                      # about a quarter of an hour of one core
+    python -m course_lib evaluate --study high_resolution --arms hrnet v2 --seeds 0 1
 
 trains HRNets that exchange after every module, after every stage or once; one whose head puts the four streams side by
 side; and simple baselines of about as many multiply-adds; all for the same steps, on an easy synthetic world. All arms
@@ -205,7 +205,7 @@ def add(done: dict[str, Any]) -> None:
     save(
         {
             "what": "scores of 400 held-out easy people of 64 x 64 pixels; errors in these pixels, PCK in torsos",
-            "made_by": "python -m course_lib.lessons.lesson_11_ablation",
+            "made_by": "python -m course_lib evaluate --study high_resolution",
             "steps": STEPS,
             "batch": BATCH,
             "images": STEPS * BATCH,
@@ -269,7 +269,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 done = run(arm, seed, batches, scenes)
                 add(done)
                 print(arm, seed, done["dark"], flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """What two judges are good for: small trainings for lesson 12 with and without them, kept as data.
 
-    python -m course_lib.lessons.lesson_12_study                      # a quarter of an hour of one core
-    python -m course_lib.lessons.lesson_12_study --arms both --seeds 1 2
-    python -m course_lib.lessons.lesson_12_study --shipped            # the weights that ship, some minutes
+    python -m course_lib evaluate --study adversarial                      # a quarter of an hour of one core
+    python -m course_lib evaluate --study adversarial --arms both --seeds 1 2
+    python -m course_lib evaluate --study adversarial --shipped            # the weights that ship, some minutes
 
 trains every arm with every seed in an easy world whose people are heavily covered, and writes
 data/studies/adversarial.json after every run; runs that are in the file already are kept. All arms begin as the
@@ -193,7 +193,7 @@ def about(held_out: Batch, limit: Tensor) -> dict[str, Any]:
     torso_known = {part: measures.counts(held_out.joints, held_out, part)[1] for part in ("visible", "hidden")}
     return {
         "what": "PCK@0.2 and more on held-out people of whom at least a third of the joints is hidden, 64 x 64 crops",
-        "made_by": "python -m course_lib.lessons.lesson_12_study",
+        "made_by": "python -m course_lib evaluate --study adversarial",
         **{"steps": STEPS, "batch": BATCH, "images": STEPS * BATCH, "start": START, "different_images": POOL * BATCH},
         **{"looked_through": LOOKED_THROUGH, "held_out": len(held_out), "trace": TRACE, "watch": WATCH},
         "hidden_share": round(float((held_out.visible == 1).sum() / (held_out.visible > 0).sum()), 4),
@@ -338,20 +338,16 @@ def of_shipped(names: Sequence[str] = SHIPPED, people: int = SHIPPED_PEOPLE) -> 
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--out", type=Path, default=FILE)
     parser.add_argument("--shipped", action="store_true", help="measure the weights that ship; trains nothing")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if not asked.shipped:
         run_all(asked.arms, asked.seeds, asked.out)
         return
     found = of_shipped()
     studies.save(asked.out, {**(studies.load(asked.out) if asked.out.is_file() else {}), "shipped": found})
-
-
-if __name__ == "__main__":
-    main()

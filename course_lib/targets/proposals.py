@@ -132,7 +132,7 @@ def load(file: Path = FILE) -> Proposals:
     """The proposals of the detector that ships."""
     if not file.is_file():
         raise CourseError(
-            f"there are no proposals in {file}; `python -m course_lib.lessons.lesson_09_proposals` learns some"
+            f"there are no proposals in {file}; `python -m course_lib evaluate --study proposals` learns some"
         )
     try:
         stored = json.loads(file.read_text())["proposals"]

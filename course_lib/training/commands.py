@@ -53,6 +53,12 @@ def add_parsers(subparsers: Any) -> None:
     detectors.add_options(parser, people)
     parser.add_argument("--baseline", action="store_true", help="also show what the mean pose reaches")
     parser.add_argument("--record", action="store_true", help="write the scores into the checkpoint's header")
+    parser.add_argument(
+        "--study",
+        nargs=argparse.REMAINDER,
+        metavar="NAME [OPTIONS]",
+        help="make one of the lessons' studies in data/studies again; without a name, list them",
+    )
     parser.set_defaults(func=evaluate)
 
 
@@ -120,7 +126,9 @@ def train_queue(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Prints a table of scores for each benchmark, and records them where that is asked for."""
+    """Prints a table of scores for each benchmark, and records them where that is asked for; or makes a study."""
+    if arguments.study is not None:
+        return _study(*arguments.study)
     coco.check(arguments)
     model, file = load_model(arguments)
     if arguments.data == coco.NAME:
@@ -141,6 +149,18 @@ def evaluate(arguments: argparse.Namespace) -> int:
         if arguments.record:
             checkpoints.record(file, {f"{title} flipped" if arguments.flip else title: rows[file.stem]})
             print(f"recorded in {file}")
+    return 0
+
+
+def _study(name: str = "", *options: str) -> int:
+    """Makes a study of the lessons, or tells which there are and what each is about."""
+    from course_lib.lessons import studies
+
+    if name:
+        studies.run(name, options)
+        return 0
+    for study in studies.STUDIES:
+        print(f"{study:24}{(studies.module(study).__doc__ or '').partition(chr(10))[0]}")
     return 0
 
 
