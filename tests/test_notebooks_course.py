@@ -60,6 +60,21 @@ def test_each_lesson_has_its_own_end(course):
     assert outcomes["03_hangs"].message == "In [4] took longer than 10 s"
 
 
+def test_what_is_printed_otherwise_than_committed_is_told(tmp_path, write_notebook):
+    cells = ["import os, time\nprint('same')", "print(f'≈ {time.time()}')", "print(os.getpid())"]
+    path = write_notebook(tmp_path / "00_clock.ipynb", cells)
+    canonical.refresh(path)
+    [outcome] = runner.Course([path], tmp_path / "out", jobs=1).run()
+    assert outcome.passed and outcome.different == [4]
+    assert "not as committed: In [4]" in runner.summary([outcome], 1.0)
+    assert "0 of 1 lessons printed what is committed" in runner.summary([outcome], 1.0)
+    canonical.refresh(path)
+    path.write_text(path.read_text().replace("os.getpid()", "'always'"))
+    canonical.refresh(path)
+    [again] = runner.Course([path], tmp_path / "out", jobs=1).run()
+    assert again.passed and not again.different
+
+
 def test_time_and_memory_are_measured(course):
     _, outcomes = course
     good = outcomes["00_good"]

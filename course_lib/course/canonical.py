@@ -123,6 +123,16 @@ def canonical(notebook: NotebookNode) -> NotebookNode:
     return _renumber_widgets(notebook)
 
 
+def different(run: NotebookNode, committed: NotebookNode) -> list[int]:
+    """The code cells, numbered from 1, whose printed outputs are not those of the committed notebook.
+
+    What may differ between runs does not count, nor do pictures: their bytes depend on the machine's fonts.
+    """
+    rules = sanitize_rules()
+    pairs = zip(*(_code_cells(canonical(one)) for one in (run, committed)), strict=False)
+    return [number for number, (one, other) in enumerate(pairs, 1) if _words(one, rules) != _words(other, rules)]
+
+
 def text_of(notebook: NotebookNode) -> str:
     """The notebook as it is written to disk."""
     return nbformat.writes(notebook).rstrip("\n") + "\n"
@@ -173,6 +183,19 @@ def _keep_equal_outputs(new: NotebookNode, old: NotebookNode, rules: list[tuple[
         if _sanitized(before.outputs, rules) == _sanitized(cell.outputs, rules):
             cell.outputs = before.outputs
     return new
+
+
+def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _words(cell: NotebookNode, rules: list[tuple[re.Pattern, str]]) -> str:
+    """What a cell printed, comparable."""
+    cell = copy.deepcopy(cell)
+    for output in cell.outputs:
+        for kind in [kind for kind in output.get("data", {}) if not kind.startswith("text/")]:
+            del output.data[kind]
+    return _sanitized(cell.outputs, rules)
 
 
 def _sanitized(outputs: Iterable[NotebookNode], rules: list[tuple[re.Pattern, str]]) -> str:

@@ -38,6 +38,7 @@ class Outcome:
     peak_memory: int  # bytes, of the kernel and all its children together
     message: str = ""  # of a lesson that did not pass: what and where
     exercises: dict[str, str] = field(default_factory=dict)  # name -> verdict
+    different: list[int] = field(default_factory=list)  # code cells that printed something else than is committed
 
     @property
     def passed(self) -> bool:
@@ -137,18 +138,19 @@ class Course:
             result = json.loads(files["result"].read_text(encoding="utf-8"))
         else:
             message = f"the process that ran this lesson stopped: {error}"
-            result = {"status": "worker died", "message": message, "memory": 0}
+            result = {"status": "worker died", "message": message, "memory": 0, "different": []}
         # samples see the kernel with its children, but may miss what it held just before its end
         peak = max(peak, result["memory"])
-        return Outcome(path.stem, title, result["status"], seconds, peak, result["message"], verdicts(files["checks"]))
+        about = result["message"], verdicts(files["checks"]), result["different"]
+        return Outcome(path.stem, title, result["status"], seconds, peak, *about)
 
     def _tell(self, outcome: Outcome) -> None:
         with self._printing:
             self._finished += 1
             place = f"[{self._finished}/{len(self.lessons)}]"
         self._say(f"{place:>8} {line_of(outcome)}")
-        if not outcome.passed:
-            self._say(f"         {outcome.message}")
+        for text in remarks(outcome):
+            self._say(f"         {text}")
 
     def _say(self, text: str) -> None:
         with self._printing:
@@ -178,12 +180,20 @@ def line_of(outcome: Outcome) -> str:
     return text + (f"  over the budget of {' and '.join(over)}" if over else "")
 
 
+def remarks(outcome: Outcome) -> list[str]:
+    """What there is to say of a lesson besides its numbers."""
+    cells = ", ".join(f"In [{number}]" for number in outcome.different)
+    return [*([outcome.message] if outcome.message else []), *([f"not as committed: {cells}"] if cells else [])]
+
+
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     """The closing lines of a run."""
     failed = [outcome for outcome in outcomes if not outcome.passed]
     peak = max((outcome.peak_memory for outcome in outcomes), default=0)
     lines = ["", *(line_of(outcome) for outcome in outcomes), ""]
-    lines += [f"{outcome.name}: {outcome.message}" for outcome in failed]
+    lines += [f"{outcome.name}: {text}" for outcome in outcomes for text in remarks(outcome)]
+    same = sum(outcome.passed and not outcome.different for outcome in outcomes)
+    lines.append(f"{same} of {len(outcomes)} lessons printed what is committed.")
     lines.append(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} lessons passed in {math.ceil(seconds)} s; "
         f"the largest kernel took {peak / 1e9:.2f} GB."

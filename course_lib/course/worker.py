@@ -1,7 +1,8 @@
 """The process that runs one lesson: `python -m course_lib.course.worker job.json`.
 
 A process of its own, so that whatever happens to it happens to this lesson only. It executes the notebook with
-papermill, makes a web page of what came out, and writes `status`, `message` and `memory` to the job's result file.
+papermill, makes a web page of what came out, compares it with the committed outputs, and writes `status`, `message`,
+`memory` and `different` to the job's result file.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from course_lib.course import notebooks, pages
+from course_lib.course import canonical, notebooks, pages
 
 PASSED, FAILED, DIED, SLOW = "passed", "failed", "kernel died", "too slow"
+COMMITTED = "laptop"  # the profile whose outputs are committed
 
 
 def main(job_file: str) -> None:
     """Runs the job and never raises for what the notebook did."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     status, message = _run(job)
-    copy = Path(job["copy"])
+    copy, different = Path(job["copy"]), []
     if copy.exists():
-        page = pages.lesson_page(nbformat.read(copy, as_version=4), copy.stem)
+        notebook = nbformat.read(copy, as_version=4)
+        page = pages.lesson_page(notebook, copy.stem)
         Path(job["page"]).write_text(page, encoding="utf-8")
-    result = {"status": status, "message": message, "memory": _kernels_memory()}
+        if status == PASSED and job["parameters"]["profile"] == COMMITTED:
+            different = canonical.different(notebook, notebooks.read(Path(job["notebook"])))
+    result = {"status": status, "message": message, "memory": _kernels_memory(), "different": different}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
