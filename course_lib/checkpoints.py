@@ -106,6 +106,13 @@ def verify(path: str | Path) -> dict[str, Any]:
     return _read(Path(path))[0]
 
 
+def weights_digest(path: str | Path) -> str:
+    """SHA-256 of a checkpoint's tensors alone, so that it stays the same when scores are recorded in the header."""
+    sha = hashlib.sha256()
+    _add_tensors(sha, _read(Path(path))[1])
+    return sha.hexdigest()
+
+
 def record(
     path: str | Path, scores: dict[str, Any], to: str | Path | None = None, limit: int | None = None
 ) -> dict[str, Any]:
@@ -236,11 +243,15 @@ def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     sha = hashlib.sha256()
     plain = {key: value for key, value in header.items() if key != "digest"}
     sha.update(json.dumps(plain, sort_keys=True).encode())
+    _add_tensors(sha, tensors)
+    return sha.hexdigest()
+
+
+def _add_tensors(sha: hashlib._Hash, tensors: dict[str, Tensor]) -> None:
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _sweep(path: Path) -> None:

@@ -94,6 +94,16 @@ def test_scores_can_be_recorded_later(saved, tmp_path):
     checkpoints.record(copy, {"crowd-val": {"ap": 0.25}})
     header = checkpoints.load_into(copy, tiny())
     assert header["scores"] == {"single-val": {"pck@0.2": 0.5}, "crowd-val": {"ap": 0.25}}
+    assert header["digest"] != checkpoints.read_header(saved)["digest"]
+    assert checkpoints.weights_digest(copy) == checkpoints.weights_digest(saved)
+
+
+def test_other_weights_have_another_digest(saved, tmp_path):
+    checkpoints.save(tmp_path / "other.safetensors", tiny(seed=2), HEADER)
+    assert checkpoints.weights_digest(tmp_path / "other.safetensors") != checkpoints.weights_digest(saved)
+    (tmp_path / "cut.safetensors").write_bytes(saved.read_bytes()[:-1])
+    with pytest.raises(CourseError, match="cut short"):
+        checkpoints.weights_digest(tmp_path / "cut.safetensors")
 
 
 def test_files_that_are_none(saved, tmp_path):

@@ -321,12 +321,30 @@ def test_single_person_agrees_with_each_metric():
     three = (estimated, true, everything(true))
     assert scores["pck@0.2"] == metrics.pck(*three, "mpii").mean
     assert scores["pck@0.1"] == metrics.pck(*three, "mpii", 0.1).mean
+    assert scores["pdj@0.2"] == metrics.pdj(*three, "mpii", reference="other_diagonal").mean
     assert scores["pckh@0.5"] == metrics.pckh(*three, heads).mean
     assert scores["pckh@0.1"] == metrics.pckh(*three, heads, alpha=0.1).mean
     assert scores["pcp"] == metrics.pcp(*three, "mpii").mean_of_columns
     assert scores["mean_error"] == pytest.approx(float((estimated - true).norm(dim=-1).mean()), rel=1e-6)
     assert scores["per_joint"].keys() == set(MPII.joints)
     assert (scores["people"], scores["joints"], scores["unscored"], scores["missing"]) == (30, 480, 0, 0)
+
+
+def test_single_person_measures_pdj_with_the_other_diagonal_of_the_torso():
+    """Left shoulder to right hip 50 px, right shoulder to left hip 100 px: an error of 15 px is inside the latter only."""
+    true = body().round()
+    places = {"left_shoulder": (60, 40), "right_hip": (90, 80), "right_shoulder": (100, 0), "left_hip": (100, 100)}
+    for name, place in places.items():
+        true[0, LSP.index(name)] = torch.tensor(place, dtype=torch.float32)
+    estimated = true.clone()
+    estimated[0, LSP.index("left_wrist"), 0] += 15
+    person, pose = Person(true[0], torch.full((14,), 2.0), LSP), Pose(estimated[0], torch.ones(14), LSP)
+    scores = metrics.single_person([pose], [person])
+    assert (scores["pck@0.2"], scores["pdj@0.2"]) == (13 / 14, 1.0)
+    hip_unlabelled = torch.full((14,), 2.0)
+    hip_unlabelled[LSP.index("left_hip")] = 0
+    scores = metrics.single_person([pose], [Person(true[0], hip_unlabelled, LSP)])
+    assert (scores["pck@0.2"], scores["pdj@0.2"]) == (12 / 13, None)
 
 
 def test_single_person_with_holes():

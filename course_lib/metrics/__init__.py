@@ -5,6 +5,7 @@ defaults.
     keypoint_ap(poses, scenes)      any number of people a picture: COCO's ten numbers
     pckh_map(poses, scenes)         the same pictures by DeepCut's and PoseTrack's rules
     box_ap(found, scenes)           COCO's numbers for detected boxes
+    crowd_index(people)             how much people stand in each other's boxes
 
 Rules that hold everywhere (what is labelled, what a missing estimate is, that nothing is ever NaN) stand in
 `marks.py`.
@@ -24,6 +25,14 @@ from course_lib.metrics.ap import (
 )
 from course_lib.metrics.box_ap import BOX_AREAS, box_ap, coco_box_ap, match_boxes
 from course_lib.metrics.crowd import JointAnswers, all_point_ap, joint_groups, pckh_answers, pckh_map
+from course_lib.metrics.crowding import (
+    CROWD_EASY,
+    CROWD_HARD,
+    CROWD_LEVELS,
+    crowd_index,
+    crowd_level,
+    crowd_ratios,
+)
 from course_lib.metrics.keypoint_ap import coco_keypoint_ap, evaluate_keypoints, keypoint_ap, match_keypoints
 from course_lib.metrics.marks import Marks, distances, within
 from course_lib.metrics.oks import oks, oks_matrix, oks_radius
@@ -59,6 +68,9 @@ __all__ = [
     "COCO_MAX_ESTIMATES",
     "COCO_RECALLS",
     "COCO_THRESHOLDS",
+    "CROWD_EASY",
+    "CROWD_HARD",
+    "CROWD_LEVELS",
     "Estimates",
     "Frame",
     "JointAnswers",
@@ -75,6 +87,9 @@ __all__ = [
     "coco_box_ap",
     "coco_keypoint_ap",
     "columns",
+    "crowd_index",
+    "crowd_level",
+    "crowd_ratios",
     "distances",
     "evaluate",
     "evaluate_keypoints",

@@ -8,7 +8,7 @@ import torch
 
 from course_lib.errors import CourseError
 from course_lib.metrics.marks import distances, labelled_joints, stack
-from course_lib.metrics.pck import auc, normalised_errors, pck, pckh, reference_size
+from course_lib.metrics.pck import auc, normalised_errors, pck, pckh, pdj, reference_size
 from course_lib.metrics.pcp import pcp
 from course_lib.pose import Person, Pose
 
@@ -21,6 +21,7 @@ def single_person(
     """Scores of one pose for each person, with every official default. A score over nothing is None.
 
     "pck@0.2", "pck@0.1"      pooled over labelled joints, size = `reference`
+    "pdj@0.2"                 the same with the size that FLIC's code takes, the torso's other diagonal
     "per_joint"               PCK@0.2 of every joint by name
     "auc"                     mean of PCK at 0, 0.01, ... 0.20
     "pckh@0.5", "pckh@0.1"    over people with a head rectangle, without pelvis and thorax
@@ -37,7 +38,8 @@ def single_person(
         names = " and ".join(f"'{skeleton.name}'" for skeleton in skeletons)
         raise CourseError(f"all people must have one skeleton, but there are {names}; see skeletons.convert")
     if not people:
-        empty = dict.fromkeys(("pck@0.2", "pck@0.1", "auc", "pckh@0.5", "pckh@0.1", "pcp", "mean_error"))
+        names = ("pck@0.2", "pck@0.1", "pdj@0.2", "auc", "pckh@0.5", "pckh@0.1", "pcp", "mean_error")
+        empty = dict.fromkeys(names)
         return empty | {"per_joint": {}, "people": 0, "joints": 0, "unscored": 0, "missing": 0}
     skeleton = skeletons[0]
     estimated = stack([pose.joints for pose in poses], (len(skeleton), 2))
@@ -52,6 +54,7 @@ def single_person(
     return {
         "pck@0.2": marks.mean,
         "pck@0.1": pck(*three, skeleton, 0.1, size).mean,
+        "pdj@0.2": pdj(*three, skeleton, reference="other_diagonal").mean,
         "auc": auc(*normalised_errors(*three, size)),
         "pckh@0.5": pckh(*three, heads, skeleton).mean,
         "pckh@0.1": pckh(*three, heads, skeleton, 0.1).mean,
