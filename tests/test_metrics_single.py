@@ -331,7 +331,7 @@ def test_single_person_agrees_with_each_metric():
 
 
 def test_single_person_measures_pdj_with_the_other_diagonal_of_the_torso():
-    """Left shoulder to right hip 50 px, right shoulder to left hip 100 px: an error of 15 px is inside the latter only."""
+    """Left shoulder to right hip 50 px, right shoulder to left hip 100 px: 15 px off is inside the latter only."""
     true = body().round()
     places = {"left_shoulder": (60, 40), "right_hip": (90, 80), "right_shoulder": (100, 0), "left_hip": (100, 100)}
     for name, place in places.items():

@@ -4,13 +4,13 @@
     python -m course_lib evaluate --study refinement --seeds 1 2 --styles plain
     python -m course_lib evaluate --study refinement --choose         # the learning rates, two minutes
 
-trains every arm in two styles with every seed on the easy world of lesson 06, and writes data/studies/refinement.json
+trains every arm in every style with every seed on the easy world of lesson 06, and writes data/studies/refinement.json
 after every run; runs that are in the file already are kept. All arms of one seed see the same pictures in the same
 order, have as many 3x3 convolutions and, but for the one that shares them, as many weights (`sizes`).
 
 The learning rate is one for all arms of a style. It was chosen by `--choose`: the two most different arms, with a seed
 and held-out people of their own, for the highest mean PCK@0.2; what was tried is in the file under "choice". In the
-plain style the two arms would have chosen differently, so the 2x2 is trained at the other one's rate, too.
+plain style the two arms would have chosen differently, so everything is trained at the other one's rate, too.
 """
 
 from __future__ import annotations
@@ -69,11 +69,6 @@ QUESTIONS = {
     "four stages, against one as deep": (BOTH, SINGLE),
     "own weights, against shared ones": (BOTH, SHARED),
 }
-
-
-def arms_of(style: str) -> list[str]:
-    """Which arms a style is trained with; the other rate is for the 2x2 only."""
-    return [BOTH, NO_LOSSES, NO_FEATURES, NEITHER] if style == FAST else list(ARMS)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -234,7 +229,7 @@ def choose(file: Path = FILE) -> None:
 
 def run_all(arms: Sequence[str], styles: Sequence[str], seeds: Sequence[int], file: Path = FILE) -> dict[str, Any]:
     """Trains what is asked for and is not in the file yet; the file is written after every run."""
-    wanted = [run for run in itertools.product(seeds, styles, arms) if run[2] in arms_of(run[1])]
+    wanted = list(itertools.product(seeds, styles, arms))
     done = {_which(run) for run in _read(file).get("runs", [])}
     todo = [run for run in wanted if run not in done]
     scenes = people() if todo else []
@@ -280,12 +275,7 @@ def finals(study: dict[str, Any], arm: str, style: str, name: str = "pck@0.2", s
 
 def differences(study: dict[str, Any], style: str, name: str = "pck@0.2") -> dict[str, dict[str, Any]]:
     """What each switch adds in points, seed by seed."""
-    known = set(arms_of(style))
-    asked = {
-        question: tuple(finals(study, arm, style, name) for arm in pair)
-        for question, pair in QUESTIONS.items()
-        if set(pair) <= known
-    }
+    asked = {question: tuple(finals(study, arm, style, name) for arm in pair) for question, pair in QUESTIONS.items()}
     return studies.pairs(asked)
 
 

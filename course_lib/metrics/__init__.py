@@ -6,6 +6,8 @@ defaults.
     pckh_map(poses, scenes)         the same pictures by DeepCut's and PoseTrack's rules
     box_ap(found, scenes)           COCO's numbers for detected boxes
     crowd_index(people)             how much people stand in each other's boxes
+    diagnose(poses, scenes)         what kind of error every joint is
+    reliability(scores, right)      what a confidence is worth
 
 Rules that hold everywhere (what is labelled, what a missing estimate is, that nothing is ever NaN) stand in
 `marks.py`.
@@ -24,6 +26,16 @@ from course_lib.metrics.ap import (
     match,
 )
 from course_lib.metrics.box_ap import BOX_AREAS, box_ap, coco_box_ap, match_boxes
+from course_lib.metrics.calibration import (
+    Isotonic,
+    Reliability,
+    Temperature,
+    area_under_risk,
+    fit_isotonic,
+    fit_temperature,
+    reliability,
+    risk_coverage,
+)
 from course_lib.metrics.crowd import JointAnswers, all_point_ap, joint_groups, pckh_answers, pckh_map
 from course_lib.metrics.crowding import (
     CROWD_EASY,
@@ -49,6 +61,15 @@ from course_lib.metrics.pck import (
 )
 from course_lib.metrics.pcp import pcp, stick_names, sticks
 from course_lib.metrics.summary import single_person
+from course_lib.metrics.taxonomy import (
+    CLASSES,
+    Diagnosis,
+    corrected,
+    diagnose,
+    joint_classes,
+    keypoint_similarity,
+    rescored,
+)
 from course_lib.metrics.three_d import (
     align_similarity,
     auc3d,
@@ -64,6 +85,7 @@ from course_lib.metrics.tracking import Frame, Tracking, mota
 
 __all__ = [
     "BOX_AREAS",
+    "CLASSES",
     "COCO_AREAS",
     "COCO_MAX_ESTIMATES",
     "COCO_RECALLS",
@@ -71,32 +93,43 @@ __all__ = [
     "CROWD_EASY",
     "CROWD_HARD",
     "CROWD_LEVELS",
+    "Diagnosis",
     "Estimates",
     "Frame",
+    "Isotonic",
     "JointAnswers",
     "KeypointScores",
     "Marks",
     "Matches",
+    "Reliability",
+    "Temperature",
     "Tracking",
     "Truths",
     "align_similarity",
     "all_point_ap",
+    "area_under_risk",
     "auc",
     "auc3d",
     "box_ap",
     "coco_box_ap",
     "coco_keypoint_ap",
     "columns",
+    "corrected",
     "crowd_index",
     "crowd_level",
     "crowd_ratios",
+    "diagnose",
     "distances",
     "evaluate",
     "evaluate_keypoints",
+    "fit_isotonic",
+    "fit_temperature",
     "head_size",
+    "joint_classes",
     "joint_errors_3d",
     "joint_groups",
     "keypoint_ap",
+    "keypoint_similarity",
     "match",
     "match_boxes",
     "match_keypoints",
@@ -118,6 +151,9 @@ __all__ = [
     "pcp",
     "pdj",
     "reference_size",
+    "reliability",
+    "rescored",
+    "risk_coverage",
     "single_person",
     "stick_names",
     "sticks",

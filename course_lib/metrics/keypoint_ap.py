@@ -47,10 +47,10 @@ def match_keypoints(
     """
     skeleton = check_scenes(poses, scenes)
     if skeleton is None:
-        return match(_truths([], 1), _estimates([], 1), sigmas=[1.0], pictures=len(scenes), **protocol)
+        return match(truths_of([], 1), _estimates([], 1), sigmas=[1.0], pictures=len(scenes), **protocol)
     people = [(i, person) for i, scene in enumerate(scenes) for person in scene.people if _can_be_met(person)]
     estimated = [(i, pose) for i, found in enumerate(poses) for pose in found]
-    truths, estimates = _truths(people, len(skeleton)), _estimates(estimated, len(skeleton))
+    truths, estimates = truths_of(people, len(skeleton)), _estimates(estimated, len(skeleton))
     sigmas = skeleton if sigmas is None else sigmas
     return match(truths, estimates, sigmas=sigmas, pictures=len(scenes), **protocol)
 
@@ -98,7 +98,8 @@ def _can_be_met(person: Person) -> bool:
     return person.box is not None or bool(labelled_joints(person.joints, person.visible).any())
 
 
-def _truths(people: list[tuple[int, Person]], joints: int) -> Truths:
+def truths_of(people: Sequence[tuple[int, Person]], joints: int) -> Truths:
+    """People as the protocol knows them, each with the number of its picture; K joints everybody."""
     positions = stack([who.joints for _, who in people], (joints, 2))
     labelled = labelled_joints(positions, stack([who.visible for _, who in people], (joints,)))
     boxes = box_of(positions, labelled)  # (G, 4)
