@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from course_lib import checkpoints, paths
 from course_lib.datasets import corruptions
 from course_lib.errors import CourseError, unknown_name
 from course_lib.lessons import lesson_14_brittleness as study
 from course_lib.lessons import line
 from course_lib.lessons.lesson_12_measures import unpacked
+from course_lib.training import recipes
 from course_lib.training.evaluate import middle
 
 SAMPLES, LEVEL = 2000, 0.95
 PIXELS = tuple(name for name in corruptions.names() if corruptions.REGISTER[name].family != "scene")
 TITLES = {one.weights: one.title for one in line.SYSTEMS}
-SHORT_TITLES = {
-    name: title.split(" ", 1)[1].replace("Convolutional pose machine", "CPM") for name, title in TITLES.items()
-}
+_SHORTER = {"with poselets": "Poselets", "Convolutional pose machine": "CPM"}
+SHORT_TITLES = {name: _SHORTER.get(title[3:], title[3:]) for name, title in TITLES.items()}
 _VIEW = {name[0]: name for name in study.VIEWS}
 
 
@@ -156,6 +157,11 @@ class Scores:
             rows[view] = {"pck": pck, "mirrored": mirrored, "people": int(chosen.sum()), "interval": interval}
         return rows
 
+    def confidence(self, system: str, condition: str) -> float:
+        """The mean score a system gives its joints, as a share of the one it gives on clean pictures."""
+        runs = self.runs(system)
+        return runs[condition]["score"] / runs[study.CLEAN]["score"]
+
     def crowds(self) -> dict[str, dict[str, dict[str, Any]]]:
         """By system that finds everybody: its runs by condition."""
         return {one["system"]: one["conditions"] for one in self.stored["runs"] if one["kind"] == "crowds"}
@@ -177,21 +183,23 @@ def _kept(right: Tensor, asked: Tensor, clean: Tensor, of_clean: Tensor) -> Kept
 
 def gap() -> dict[str, dict[str, Any]]:
     """Drawn people beside photographs, by system: PCK@0.2 with its interval, from the headers of the weights, and
-    whether a system was ever shown a photograph of a person."""
-    from course_lib import checkpoints, paths
-
+    whether a system was ever shown photographs of people: "yes", "at first" or "never"."""
     rows = {}
     for system in line.SYSTEMS:
-        sources = checkpoints.read_header(paths.checkpoint(system.weights))["data"]
-        drawn_scores, photographed = (line.scores(system.weights, name) for name in ("single-val", "lspet-val"))
-        rows[system.weights] = {
-            "drawn": drawn_scores["pck@0.2"],
-            "drawn_interval": drawn_scores["pck@0.2_interval"],
-            "photographs": photographed["pck@0.2"],
-            "photographs_interval": photographed["pck@0.2_interval"],
-            "shown_photographs": any(name.startswith("lsp") for name in sources),
-        }
+        header = checkpoints.read_header(paths.checkpoint(system.weights))
+        row: dict[str, Any] = {"shown": _shown_photographs(header)}
+        for kind, name in (("drawn", "single-val"), ("photographs", "lspet-val")):
+            measured = line.scores(system.weights, name)
+            row |= {kind: measured["pck@0.2"], f"{kind}_interval": measured["pck@0.2_interval"]}
+        rows[system.weights] = row
     return rows
+
+
+def _shown_photographs(header: dict[str, Any]) -> str:
+    if "lspet" in header["data"]:
+        return "yes"
+    before = recipes.RECIPES.get(header["start"].get("recipe", ""))  # classical systems have no recipe
+    return "at first" if before and "lspet" in before.data else "never"
 
 
 # COCO-C as published (Wang and others 2021, arXiv 2105.06152, and its repository): AP*, mPC, rPC in per cent. The

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,3 +193,68 @@ def crossings(
     ordered = np.sort(found[1:])  # infinities last, so that percentiles are taken by rank
     low, high = (float(ordered[min(round(q / 100 * (samples - 1)), samples - 1)]) for q in PERCENT)
     return found[0], low, high, float(np.isfinite(found[1:]).mean())
+
+
+def law(stored: Mapping[str, Any], name: str, part: str = "all") -> Fit:
+    """The law of a system's times: a line, or for the whole of a bottom-up system a parabola."""
+    return fitted(stored["numbers"], milliseconds(stored, name, part), degree(name) if part == "all" else 1)
+
+
+def law_of_boxes(stored: Mapping[str, Any], name: str) -> Fit:
+    """The line through what a two-part system takes after its detector, by the number of boxes, over all pictures."""
+    rest = milliseconds(stored, name) - milliseconds(stored, name, "detector")
+    return fitted(milliseconds(stored, name, "boxes").ravel(), rest.reshape(1, -1), 1)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def law_rows(stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fitted laws, a row for every system."""
+    rows = {}
+    for name in stored["summary"]["ap"]:
+        found = law(stored, name)
+        start, slope, bend = (*found.coefficients, None)[:3]
+        row = {"a": start, "for each person": slope, "for each pair (n²)": bend, "R²": found.r2}
+        rows[study.SYSTEMS[name].title[3:]] = row
+    return rows
+
+
+def crossing_rows(stored: Mapping[str, Any], samples: int = 200) -> dict[str, dict[str, str]]:
+    """Where every system that looks at one person after another meets those that do not, with the 95 % interval."""
+    systems = [study.SYSTEMS[name] for name in stored["summary"]["ap"]]
+    others = [one for one in systems if one.family == study.BOTTOM_UP]
+    return {
+        one.title[3:]: {
+            f"meets {other.title[3:]} at": in_words(*crossings(stored, one.name, other.name, samples))
+            for other in others
+        }
+        for one in systems
+        if one.family != study.BOTTOM_UP
+    }
+
+
+def in_words(met: float, low: float, high: float, share: float) -> str:
+    """A crossing as a table shows it."""
+    if not math.isfinite(met):
+        return f"nowhere (in {100 * (1 - share):.0f} % of the samples)"
+    return f"{met:.1f} ({low:.1f} to {f'{high:.1f}' if math.isfinite(high) else 'never'})"
+
+
+def again(stored: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The short run: some pictures of the first round answered again, beside what is stored of them."""
+    numbers = stored["short_run"]["numbers"]
+    scenes, rows = study.by_number(0, numbers), {}
+    places = [stored["numbers"].index(number) for number in numbers]
+    for name in names:
+        now, before = study.one_run(name, scenes), next(study.runs_of(stored, name, "number"))
+        stands = [(mark, before["marks"][place]) for mark, place in zip(now["marks"], places, strict=True)]
+        pairs = [pair for one, other in stands for pair in itertools.zip_longest(one.split(), other.split())]
+        kept = [float(before["all"].split()[place]) for place in places]
+        rows[study.SYSTEMS[name].title[3:]] = {
+            "estimates stored": sum(len(other.split()) for _, other in stands),
+            "of all, judged alike": sum(one == other for one, other in pairs) / max(len(pairs), 1),
+            "ms stored": fmean(kept),
+            "ms now": fmean(map(float, now["all"].split())),
+        }
+    return rows

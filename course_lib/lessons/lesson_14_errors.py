@@ -9,11 +9,13 @@ those that find everybody, and the hourglass behind the detector, are matched at
 people whom they do not find make a class of their own.
 
 A joint is called right, wherever scores are judged, if it is good or jitter: its own joint is the nearest of all that
-it could have meant, and ks >= 0.5. Scores are clipped to [0, 1] to be read as probabilities; false positives count
-with all their joints as wrong. Calibrations are fitted on every second picture of the everyday set and judged on the
-others, as they are and after they were blurred and made noisy. Intervals are bootstrapped over pictures. The expected
-calibration error has none: chance gaps count as gaps, so that samples of pictures all have more of it. Its "floor" is
-what chance alone makes of scores that mean exactly what they say, if joints are right or wrong one by one.
+it could have meant, and ks >= 0.5. Scores are those of the joints of people who were found (that somebody is there at
+all is what a person's score is for), clipped to [0, 1] to be read as probabilities. Calibrations are fitted on every
+second picture of the everyday set and judged on the others, as they are and after they were blurred and made noisy.
+
+Intervals are bootstrapped over pictures. The expected calibration error has none: chance gaps count as gaps, so that
+samples of pictures all have more of it. Its "floor" is what chance alone makes of scores that mean exactly what they
+say, if joints are right or wrong one by one.
 """
 
 from __future__ import annotations
@@ -161,17 +163,12 @@ def turned(found: Diagnosis, scenes: Sequence[Scene], view: str | None = None) -
 
 
 def scored(found: Diagnosis, poses: Sequence[Sequence[Pose]]) -> tuple[Tensor, Tensor, Tensor]:
-    """score, right and picture (J,) of every joint that was answered: matched and labelled, or a false positive's."""
+    """score, right and picture (J,) of every labelled joint of everybody who was found."""
     matched = [poses[i][d].scores for i, d in zip(found.picture.tolist(), found.estimate.tolist(), strict=True)]
-    joints = found.classes.shape[1]
-    scores = torch.stack(matched).double() if matched else torch.zeros(0, joints).double()
+    scores = torch.stack(matched).double() if matched else torch.zeros(found.classes.shape).double()
     known = found.classes >= 0
-    alarms = [poses[i][d].scores.double() for i, d in found.false_positives]
-    of_alarms = torch.tensor([i for i, _ in found.false_positives], dtype=torch.long).repeat_interleave(joints)
     right = (found.classes <= CLASSES.index("jitter"))[known].double()
-    score = torch.cat([scores[known], *alarms])
-    picture = torch.cat([found.picture[:, None].expand_as(known)[known], of_alarms])
-    return score.clamp(0, 1), torch.cat([right, right.new_zeros(len(of_alarms))]), picture
+    return scores[known].clamp(0, 1), right, found.picture[:, None].expand_as(known)[known]
 
 
 def judged(score: Tensor, right: Tensor, picture: Tensor) -> dict[str, Any]:
