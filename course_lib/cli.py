@@ -29,6 +29,7 @@ COMMANDS = {
     "check": ("course_lib.course.commands", "run notebooks and tell the verdict on each exercise in them"),
     "notebooks": ("course_lib.course.commands", "run the committed notebooks again and rewrite their outputs"),
     "site": ("course_lib.course.commands", "turn the committed lessons into web pages"),
+    "frame": ("course_lib.course.frame", "write links, badges, times and the set-up cell into the notebooks"),
 }
 
 

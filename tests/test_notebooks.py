@@ -66,8 +66,10 @@ def test_it_starts_with_a_title(path):
 
 
 @each
-def test_its_first_code_cell_holds_the_parameters(path):
-    assert code_cells(path)[0].metadata.get("tags") == ["parameters"]
+def test_it_sets_itself_up_and_then_holds_the_parameters(path):
+    setup, parameters, *_ = code_cells(path)
+    assert setup.metadata.get("tags") == ["setup"] and not setup.outputs
+    assert parameters.metadata.get("tags") == ["parameters"]
     assert set(papermill.inspect_notebook(str(path))) == {"profile", "seed"}
 
 

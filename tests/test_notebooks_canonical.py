@@ -9,6 +9,7 @@ from nbformat import v4
 
 from course_lib.course import canonical, notebooks
 from course_lib.errors import CourseError
+from course_lib.show import tables
 
 WIDGET = """import ipywidgets as widgets
 from IPython.display import display
@@ -125,6 +126,41 @@ def test_what_programs_leave_behind_goes():
     assert [output.get("text") for output in cell.outputs] == ["a\nb\n", None]
     assert cell.outputs[1].execution_count == 1
     assert canonical.canonical(result) == result
+
+
+def picture(alternative: str = "", text: str = "<Figure size 1x1 with 1 Axes>") -> nbformat.NotebookNode:
+    metadata = {"image/png": {"alt": alternative}} if alternative else {}
+    return v4.new_output("display_data", {"image/png": "AAAA", "text/plain": text}, metadata=metadata)
+
+
+def caption(text: str) -> nbformat.NotebookNode:
+    shown = tables._Caption(text)
+    return v4.new_output("display_data", {"text/html": shown._repr_html_(), "text/plain": repr(shown)})
+
+
+def code(*outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return v4.new_code_cell("x", outputs=list(outputs))
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([code(picture(), caption("See the hill."))], ["See the hill."]),
+        ([code(picture("titles"), caption("See the hill."))], ["See the hill."]),
+        ([code(picture(), v4.new_output("stream", text="1"), caption("Far."))], ["Far."]),
+        ([code(picture(), caption("First."), picture(), caption("Second."))], ["First.", "Second."]),
+        ([code(picture()), code(caption("In the next cell."))], ["In the next cell."]),
+        ([code(picture("titles")), code(picture(), caption("Another."))], ["titles", "Another."]),
+        ([code(picture()), v4.new_markdown_cell("Words."), code(caption("Too far."))], [None]),
+        ([code(picture(text="<figure at step = 3>"), caption("See."))], ["See. Drawn at step = 3."]),
+        ([code(picture(text="<figure at step = 3>"))], ["Drawn at step = 3."]),
+    ],
+)
+def test_a_picture_is_described_by_its_caption(cells, told):
+    once = canonical.canonical(v4.new_notebook(cells=cells))
+    pictures = [out for cell in once.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert [out.metadata.get("image/png", {}).get("alt") for out in pictures] == told
+    assert canonical.canonical(once) == once
 
 
 def test_cells_without_an_id_of_their_own_get_one_from_their_text():

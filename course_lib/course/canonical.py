@@ -37,6 +37,8 @@ _METADATA = {
 }
 _CELL_METADATA = ("tags", "jupyter")  # what an author sets by hand; all else is left by programs
 _ID = re.compile(r"[0-9a-f]{32}")
+_CAPTION = re.compile(r'<p style="opacity:[^"]*max-width:')  # how show.caption begins
+_DRAWN_AT = re.compile(r"<figure at (.*)>", re.DOTALL)  # show.explore's words for its picture
 _BAR = re.compile(r"\d+%\|.*\||\r|it/s\]|s/it\]")
 
 
@@ -120,6 +122,7 @@ def canonical(notebook: NotebookNode) -> NotebookNode:
             count += cell.execution_count is not None
             cell.execution_count = count if cell.execution_count is not None else None
             cell.outputs = _outputs(cell)
+    _describe_pictures(notebook.cells)
     return _renumber_widgets(notebook)
 
 
@@ -166,11 +169,41 @@ def _outputs(cell: NotebookNode) -> list[NotebookNode]:
             kept[-1].text += output.text
             continue
         if "metadata" in output:
-            output.metadata = nbformat.from_dict({})
+            output.metadata = nbformat.from_dict(_own_words(output))
         if "execution_count" in output:
             output.execution_count = cell.execution_count
         kept.append(output)
     return kept
+
+
+def _describe_pictures(cells: list[NotebookNode]) -> None:
+    """Gives every picture the words of its caption as the text for readers who cannot see it ("alt").
+
+    A caption stands behind its picture, in the same cell or as the first thing of the next one. Without a caption,
+    what the drawing program had to say stays.
+    """
+    for place, cell in enumerate(cells):
+        outputs = cell.get("outputs", [])
+        following = cells[place + 1].get("outputs", [])[:1] if place + 1 < len(cells) else []
+        for number, output in enumerate(outputs):
+            if "image/png" not in output.get("data", {}):
+                continue
+            words = next(filter(None, map(_caption, [*outputs[number + 1 :], *following])), "")
+            if drawn := _DRAWN_AT.fullmatch(output.data.get("text/plain", "")):
+                words = f"{words} Drawn at {drawn[1]}.".strip()
+            if words:
+                output.metadata = nbformat.from_dict({"image/png": {"alt": words}})
+
+
+def _caption(output: NotebookNode) -> str:
+    """The sentence that show.caption has displayed, or nothing."""
+    data = output.get("data", {})
+    return data.get("text/plain", "") if _CAPTION.match(data.get("text/html", "")) else ""
+
+
+def _own_words(output: NotebookNode) -> dict[str, dict[str, str]]:
+    alternative = output.metadata.get("image/png", {}).get("alt")
+    return {"image/png": {"alt": alternative}} if alternative else {}
 
 
 def _keep_equal_outputs(new: NotebookNode, old: NotebookNode, rules: list[tuple[re.Pattern, str]]) -> NotebookNode:

@@ -1,4 +1,4 @@
-"""The commands course, notebooks, site and check of `python -m course_lib`."""
+"""The commands course, notebooks, site, leaderboard and check of `python -m course_lib`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def add_parsers(subparsers: argparse._SubParsersAction) -> None:
     site = subparsers.add_parser("site", help="turn the committed lessons into web pages")
     site.add_argument("--out", type=Path, default=paths.BUILD / "site", help="folder for the pages")
     site.set_defaults(func=_site)
+
+    board = subparsers.add_parser("leaderboard", help="put every system of the course into one table")
+    board.add_argument("--again", action="store_true", help="take all times anew, not only those that are missing")
+    board.add_argument("--out", type=Path, metavar="FOLDER", help="also write leaderboard.html, which can be sorted")
+    board.set_defaults(func=_leaderboard)
 
     check = subparsers.add_parser("check", help="run notebooks and tell the verdict on each exercise in them")
     check.add_argument("names", nargs="+", metavar="NOTEBOOK", help="files, or numbers of lessons")
@@ -68,9 +73,27 @@ def _notebooks(arguments: argparse.Namespace) -> int:
 
 
 def _site(arguments: argparse.Namespace) -> int:
-    from course_lib.course import report
+    from course_lib.course import site
 
-    print(f"Site: {report.write_site(arguments.out.resolve())}")
+    print(f"Site: {site.write_site(arguments.out.resolve())}")
+    return 0
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    from course_lib import show
+    from course_lib.course import leaderboard, leaderboard_page, leaderboard_picture, pages
+
+    leaderboard.take_times(arguments.again)
+    table = leaderboard.board()
+    if not table.rows:
+        raise CourseError("no weights are here whose scores were measured, so that there is no leaderboard")
+    places = {"M": 2, "G": 2, "ms": 0}
+    for rows in leaderboard.texts(table):
+        print(show.table(rows, decimals=places), end="\n\n")
+    print(*(f"not listed: {text}" for text in table.unlisted), sep="\n", end="\n" if table.unlisted else "")
+    print(f"Picture: {leaderboard_picture.write(table)}")
+    if arguments.out:
+        print(f"Page: {pages.write(arguments.out / 'leaderboard.html', leaderboard_page.page())}")
     return 0
 
 

@@ -57,6 +57,34 @@ def title(notebook: NotebookNode, default: str = "") -> str:
     return default
 
 
+def ignores(cell: NotebookNode) -> bool:
+    """Whether nbval does not compare a cell's outputs, by a tag or a comment."""
+    marker = re.search(r"#\s*(PYTEST_VALIDATE_IGNORE_OUTPUT|NBVAL_(IGNORE_OUTPUT|SKIP|RAISES_EXCEPTION))", cell.source)
+    return bool(marker) or bool(_IGNORING & set(cell.metadata.get("tags", [])))
+
+
+def words(output: NotebookNode) -> str:
+    """All text of an output."""
+    if output.output_type == "stream":
+        return output.text
+    return " ".join(str(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+def compared() -> tuple[int, int]:
+    """Of how many cells of the committed notebooks nbval compares printed outputs, and of how many it ignores them."""
+    cells = [
+        cell
+        for path in find(folders=[paths.NOTEBOOKS, paths.SOLUTIONS])
+        for cell in read(path).cells
+        if cell.cell_type == "code"
+    ]
+    printed = [cell for cell in cells if any(words(output).strip() for output in cell.outputs)]
+    return sum(not ignores(cell) for cell in printed), sum(map(ignores, cells))
+
+
+_IGNORING = frozenset({"nbval-ignore-output", "nbval-skip", "nbval-raises-exception", "raises-exception"})
+
+
 def environment(profile: str = "laptop", threads: int = 1, strict: bool = False) -> dict[str, str]:
     """The environment variables of a kernel whose outputs are kept.
 

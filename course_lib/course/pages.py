@@ -1,4 +1,4 @@
-"""Lessons as web pages that open from disk: one file each, no script and no request to anywhere.
+"""Lessons as web pages that open from disk: one file each, no request to anywhere, and no link that leads nowhere.
 
 Formulas become MathML, which browsers draw themselves. Pictures are embedded. A widget cannot live without a kernel,
 so its place says what to do; the plain figure above it shows its first state.
@@ -10,6 +10,7 @@ import copy
 import html
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from pathlib import Path
 
 import latex2mathml.converter
@@ -22,6 +23,7 @@ from course_lib.course.canonical import WIDGET_VIEW
 from course_lib.course.notebooks import title
 from course_lib.errors import CourseError
 
+SOURCES = "source"  # the folder of pages that show files of the course, see `sources`
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -37,15 +39,79 @@ def page(heading: str, body: str, script: str = "", extra_style: str = "") -> st
     )
 
 
+def write(file: Path, text: str) -> Path:
+    """Writes a page, with the folder it lies in; returns the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def links(targets: Mapping[str, str]) -> str:
+    """The line of links at a page's head: where they lead by what they say."""
+    items = (f'<a href="{html.escape(target)}">{html.escape(text)}</a>' for text, target in targets.items())
+    return f"<nav>{' · '.join(items)}</nav>"
+
+
 def lesson_page(notebook: NotebookNode, name: str, home: str = "index.html") -> str:
     """An executed notebook as a page. `name` is its file's stem, `home` the page to go back to."""
-    body, _ = _Exporter().from_notebook_node(_without_widgets(notebook))
-    body = re.sub(r'(href="(?![a-z]+:)[^"#]+)\.ipynb(["#])', r"\1.html\2", body)  # lessons link to each other
-    links = f'<nav><a href="{home}">All lessons</a> · <a href="{html.escape(name)}.ipynb">this notebook</a></nav>'
+    body, _ = _Exporter().from_notebook_node(_to_read(notebook))
+    up = home.removesuffix("index.html")
+    head = links({"Start": home, "Leaderboard": f"{up}leaderboard.html", "this notebook": f"{name}.ipynb"})
+    return page(title(notebook, name), f"{head}\n{_linked(body, up)}", extra_style=colours())
+
+
+def text_page(text: str, home: str = "index.html") -> str:
+    """A page of the course that is no notebook, such as the glossary, from its Markdown."""
+    heading = re.search(r"^#\s+(.+)$", text, re.MULTILINE)
+    up = home.removesuffix("index.html")
+    head = links({"Start": home, "Leaderboard": f"{up}leaderboard.html"})
+    return page(heading[1] if heading else "", f"{head}\n{_linked(markdown(text), up)}")
+
+
+def markdown(text: str) -> str:
+    """Markdown as HTML. Its headings can be linked to by the names that GitHub gives them."""
+
+    def named(found: re.Match) -> str:
+        words = html.unescape(re.sub("<[^>]+>", "", found[2])).lower()
+        place = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        return f'<h{found[1]} id="{html.escape(place)}">{found[2]}</h{found[1]}>'
+
+    return re.sub(
+        r'<h(\d) id="[^"]*">(.*?)<a class="anchor-link".*?</a></h\1>', named, _markdown(text), flags=re.DOTALL
+    )
+
+
+def without_dead_links(text: str, folder: Path) -> str:
+    """A page that lies in a folder, with links to what is not there turned into their words."""
+
+    def kept(found: re.Match) -> str:
+        target = found[1].partition("#")[0]
+        there = not target or re.match("[a-z]+:", target) or (folder / target).exists()
+        return found[0] if there else found[2]
+
+    return re.sub(r'<a href="([^"]*)"[^>]*>(.*?)</a>', kept, text, flags=re.DOTALL)
+
+
+def _linked(body: str, up: str) -> str:
+    """Lessons link to each other, to the pages beside them and to the library; here all of these are pages.
+
+    up: the way from the page to the folder of the lessons, "" or "../".
+    """
+    body = re.sub(r'(href="(?![a-z]+:)[^"#]+)\.ipynb(["#])', r"\1.html\2", body)
+    body = re.sub(r'(href="(?:\.\./)?(?:glossary|instructors))\.md(["#])', r"\1.html\2", body)
+    out_of_notebooks = re.escape(f"{up}../")
+    return re.sub(
+        rf'href="{out_of_notebooks}((?:course_lib|tests|data)/[^"#]+|[A-Z]+\.md|Makefile)(["#])',
+        rf'href="{up}{SOURCES}/\1.html\2',
+        body,
+    )
+
+
+def colours() -> str:
+    """How code is coloured, by day and by night."""
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    colours = f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n.highlight {{ background: none }}"
-    return page(title(notebook, name), f"{links}\n{body}", extra_style=colours)
+    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n.highlight {{ background: none }}"
 
 
 def mathml(formula: str, display: str) -> str:
@@ -90,11 +156,17 @@ class _Exporter(HTMLExporter):
 
     def default_filters(self):
         yield from super().default_filters()
-        yield "markdown2html", lambda source: MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+        yield "markdown2html", _markdown
 
 
-def _without_widgets(notebook: NotebookNode) -> NotebookNode:
+def _markdown(source: str) -> str:
+    return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+
+
+def _to_read(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what only a kernel can use: its set-up cell and its widgets."""
     notebook = copy.deepcopy(notebook)
+    notebook.cells = [cell for cell in notebook.cells if "setup" not in cell.metadata.get("tags", [])]
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -60,6 +61,17 @@ def seconds(function: Callable[[], Any], repeats: int = REPEATS) -> float:
     return min(times)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch compute in a single thread for as long as this lasts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def of_picture(model: Any, scene: Scene, repeats: int = REPEATS) -> dict[str, float]:
     """Seconds for one picture: of the whole, and of a two-stage system's detector and poses, with its boxes."""
     image = [scene.image]
@@ -95,9 +107,8 @@ def of_system(model: Any, groups: dict[str, Sequence[Scene]], repeats: int = REP
 
 def measure(each: int = EACH, repeats: int = REPEATS, weights: Sequence[str] | None = None) -> dict[str, Any]:
     """The whole study, of all that ships or of these weights."""
-    threads, groups, runs = torch.get_num_threads(), pictures(each), []
-    torch.set_num_threads(1)
-    try:
+    groups, runs = pictures(each), []
+    with one_thread():
         for name in ships() if weights is None else weights:
             header = checkpoints.read_header(paths.checkpoint(name))
             about = {key: header[key] for key in ("recipe", "steps", "images")}
@@ -105,8 +116,6 @@ def measure(each: int = EACH, repeats: int = REPEATS, weights: Sequence[str] | N
             about["benchmark"] = benchmarks.title(model, benchmarks.CROWDS[0])  # beside whose scores the times belong
             runs.append({"weights": name, **about, "seconds": of_system(model, groups, repeats)})
         study = {"made_by": MADE_BY, **studies.provenance("paf_course"), "repeats": repeats}
-    finally:
-        torch.set_num_threads(threads)
     return {**study, "short_run": shown(groups), "runs": runs}
 
 

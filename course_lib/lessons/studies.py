@@ -71,8 +71,12 @@ def make(file: Path, study: Callable[[], dict[str, Any]], arguments: Sequence[st
 
 def provenance(recipe: str) -> dict[str, Any]:
     """Of which people, when, with what code and on what machine a study is made."""
+    return {"data": recipes.get(recipe).data, **machine()}
+
+
+def machine() -> dict[str, Any]:
+    """When, with what code and on what machine something is measured."""
     return {
-        "data": recipes.get(recipe).data,
         "date": date.today().isoformat(),
         "code": checkpoints.code_version(),
         "torch": torch.__version__,
