@@ -28,6 +28,7 @@ COMMANDS = {
     "course": ("course_lib.course.commands", "run every lesson in batch and write a report"),
     "check": ("course_lib.course.commands", "run notebooks and tell the verdict on each exercise in them"),
     "notebooks": ("course_lib.course.commands", "run the committed notebooks again and rewrite their outputs"),
+    "leaderboard": ("course_lib.course.commands", "put every system of the course into one table"),
     "site": ("course_lib.course.commands", "turn the committed lessons into web pages"),
     "frame": ("course_lib.course.frame", "write links, badges, times and the set-up cell into the notebooks"),
 }

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def photographs(tmp_path_factory) -> Path:
     labels = np.concatenate([people.joints + 0.5, (people.visible > 0)[..., None]], axis=-1)
     scipy.io.savemat(folder / "joints.mat", {"joints": labels.transpose(1, 2, 0).astype(float)})
     return folder.parent
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's program; on CI it must be there, elsewhere its absence skips the test."""
+    names = (os.environ.get("CHROMIUM") or "", "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        told = "there is no Chromium here; install it or name it in the environment variable CHROMIUM"
+        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
+    return found
 
 
 @pytest.fixture

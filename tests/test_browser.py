@@ -4,7 +4,6 @@ Needs Chromium: the program that the environment variable CHROMIUM names, or one
 """
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -65,17 +64,6 @@ PICTURES = """async handle => {
   }));
   return prints.join(" ");
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser's program; on CI it must be there, elsewhere its absence skips the test."""
-    names = (os.environ.get("CHROMIUM") or "", "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        told = "there is no Chromium here; install it or name it in the environment variable CHROMIUM"
-        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
-    return found
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from top_down_helpers import Centred
 
 from course_lib import checkpoints, paths, show
-from course_lib.course import report
+from course_lib.course import leaderboard, leaderboard_page
 from course_lib.errors import CourseError
 from course_lib.lessons import crowd_line, crowd_times, studies
 from course_lib.models.counting import giga_multiply_adds, parameters
@@ -168,19 +168,19 @@ def test_the_study_is_of_named_pictures_and_weights_on_one_thread(monkeypatch, t
 
 def test_times_stand_beside_the_scores_in_the_leaderboard(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    before, _ = report.leaderboard()
+    before, _ = leaderboard.by_benchmark()
     study = taken(paf_course=times(0.1), hourglass_course=times(0.2))
     for run, benchmark in zip(study["runs"], ("crowd-val", "crowd-val, true boxes"), strict=True):
         run["benchmark"] = benchmark
     studies.save(tmp_path / "studies" / "crowd_times.json", study)
-    tables, _ = report.leaderboard()
+    tables, _ = leaderboard.by_benchmark()
     rows = {(row["name"], title): row["scores"] for title, own in tables.items() for row in own}
     assert rows["paf_course", "crowd-val"]["ms a picture, 8-12"] == pytest.approx(400)
     assert rows["hourglass_course", "crowd-val, true boxes"]["ms a picture, any number"] == pytest.approx(1000)
     timed = {key for key, scores in rows.items() if any(name.startswith("ms ") for name in scores)}
     assert timed == {("paf_course", "crowd-val"), ("hourglass_course", "crowd-val, true boxes")}
     assert [row["name"] for row in before["crowd-val"]] == [row["name"] for row in tables["crowd-val"]]
-    assert "ms a picture, 1-2" in report.leaderboard_page() and next(iter(rows["paf_course", "crowd-val"])) == "ap"
+    assert "ms a picture, 1-2" in leaderboard_page.page() and next(iter(rows["paf_course", "crowd-val"])) == "ap"
 
 
 @pytest.mark.skipif(not crowd_times.FILE.exists(), reason="nobody has taken the times yet")

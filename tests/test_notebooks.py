@@ -20,7 +20,6 @@ MOST_BYTES = 1_500_000
 MOST_LINES = 40  # of one code cell; longer code belongs into the library
 FEWEST_COMPARED = {"notebooks": 5, "solutions": 3}  # cells whose printed output nbval compares
 MOST_IGNORED = 3  # cells in the whole course whose output nbval does not compare
-IGNORING = ("nbval-ignore-output", "nbval-skip", "nbval-raises-exception", "raises-exception")
 SOMEBODYS_FOLDER = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|var|opt|usr)/|[A-Z]:\\\\")
 
 each = pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(paths.NOTEBOOKS)))
@@ -33,18 +32,6 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
-
-
-def ignores(cell: nbformat.NotebookNode) -> bool:
-    marker = re.search(r"#\s*(PYTEST_VALIDATE_IGNORE_OUTPUT|NBVAL_(IGNORE_OUTPUT|SKIP|RAISES_EXCEPTION))", cell.source)
-    return bool(marker) or bool(set(IGNORING) & set(cell.metadata.get("tags", [])))
-
-
-def words(output: nbformat.NotebookNode) -> str:
-    """All text of an output."""
-    if output.output_type == "stream":
-        return output.text
-    return " ".join(str(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
 
 
 def checked(path: Path) -> list[str]:
@@ -97,17 +84,23 @@ def test_it_is_canonical(path):
 @each
 def test_nbval_has_enough_to_compare(path):
     compared = [
-        cell for cell in code_cells(path) if not ignores(cell) and any(words(out).strip() for out in cell.outputs)
+        cell
+        for cell in code_cells(path)
+        if not notebooks.ignores(cell) and any(notebooks.words(out).strip() for out in cell.outputs)
     ]
     assert len(compared) >= FEWEST_COMPARED[path.parent.name]
 
 
 def test_few_outputs_are_ignored():
+    """The report of a run and the last lines of the tests say how many there are."""
     ignored = [
-        f"{path.name}: {cell.source.splitlines()[0]}" for path in ALL for cell in code_cells(path) if ignores(cell)
+        f"{path.name}: {cell.source.splitlines()[0]}"
+        for path in ALL
+        for cell in code_cells(path)
+        if notebooks.ignores(cell)
     ]
-    print(f"{len(ignored)} cells are not compared", *ignored, sep="\n  ")
-    assert len(ignored) <= MOST_IGNORED
+    assert len(ignored) <= MOST_IGNORED, ignored
+    assert notebooks.compared()[1] == len(ignored)
 
 
 @each
@@ -120,7 +113,7 @@ def test_cells_and_file_are_small(path):
 @each
 def test_it_names_no_folder_of_somebodys_machine(path):
     for cell in read(path).cells:
-        for text in (cell.source, *(words(output) for output in cell.get("outputs", []))):
+        for text in (cell.source, *(notebooks.words(output) for output in cell.get("outputs", []))):
             assert not SOMEBODYS_FOLDER.search(text), SOMEBODYS_FOLDER.search(text)[0]
             assert str(paths.ROOT) not in text
 
@@ -158,14 +151,14 @@ def test_solutions_solve_their_lessons_exercises(path):
     lesson = paths.NOTEBOOKS / path.name
     assert lesson.exists()
     assert sorted(checked(path)) == sorted(checked(lesson))
-    said = " ".join(words(output) for cell in code_cells(path) for output in cell.outputs)
+    said = " ".join(notebooks.words(output) for cell in code_cells(path) for output in cell.outputs)
     for name in checked(path):
         assert f"{name}: {checking.CORRECT}" in said
 
 
 @each_lesson
 def test_a_lesson_leaves_its_exercises_to_the_learner(path):
-    said = " ".join(words(output) for cell in code_cells(path) for output in cell.outputs)
+    said = " ".join(notebooks.words(output) for cell in code_cells(path) for output in cell.outputs)
     for name in checked(path):
         assert f"{name}: {checking.NOT_ATTEMPTED}" in said
 

@@ -13,7 +13,7 @@ from queue_helpers import stepping, ten
 from top_down_helpers import BUILDERS, CENTRED, FINDER, Both, Centred, Finder
 
 from course_lib import checkpoints, cli, metrics, models, paths
-from course_lib.course import report
+from course_lib.course import leaderboard, leaderboard_page
 from course_lib.datasets import synthetic
 from course_lib.errors import CourseError
 from course_lib.pose import Found, Scene
@@ -255,10 +255,10 @@ def test_the_queue_trains_a_detector(capsys, monkeypatch):
 def test_the_leaderboard_lists_boxes_by_number_of_people():
     write(str(paths.checkpoint("finder")), "finder")
     assert cli.main(["evaluate", "--model", "finder", "--device", "cpu", "--record"]) == 0
-    tables, unlisted = report.leaderboard(paths.CHECKPOINTS)
+    tables, unlisted = leaderboard.by_benchmark(paths.CHECKPOINTS)
     (row,) = tables["crowd-val, boxes"]
     assert not unlisted and next(iter(row["scores"])) == "box_ap" and 0 < row["scores"]["box_ap, 5-7"] <= 1
-    assert "box_ap, 8-12" in report.leaderboard_page(paths.CHECKPOINTS)
+    assert "box_ap, 8-12" in leaderboard_page.page(paths.CHECKPOINTS)
 
 
 @pytest.mark.usefixtures("small_world")
