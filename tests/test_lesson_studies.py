@@ -20,6 +20,10 @@ STORED = (
     "high_resolution",
     "adversarial",
     "crowd_times",
+    "refinement",
+    "crowding",
+    "brittleness",
+    "errors",
 )
 TIMED = ("leaderboard",)  # what is stored there and is no study of a lesson
 

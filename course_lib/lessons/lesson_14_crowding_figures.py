@@ -102,7 +102,7 @@ def draw_fits(stored: Mapping[str, Any]) -> Figure:
         if met <= fine[-1]:
             level = float(fits[name].at(met))
             axes[1].plot(met, level, "o", markersize=13, markerfacecolor="none", markeredgecolor=style.INK)
-            axes[1].annotate(f"{met:.1f}", (met, level), (9, -9), textcoords="offset points", fontsize=9)
+            axes[1].annotate(f"{met:.1f}", (met, level), (0, 10), textcoords="offset points", ha="center", fontsize=9)
     _legend(figure, axes[0])
     return figure
 

@@ -25,7 +25,7 @@ CROWDPOSE = {
     "CrowdPose's own": Published("top-down, joints shared out by a graph", 66.0, 75.5, 66.3, 57.4),
     "SimpleBaseline, ResNet-50": Published("top-down", 63.7, 73.8, 65.0, 50.6),
     "HRNet-W32": Published("top-down", 67.5, 77.0, 68.7, 55.3),
-    "HigherHRNet-W32": Published("bottom-up, same backbone", 65.5, 72.8, 66.0, 57.7),
+    "HigherHRNet-W32": Published("bottom-up, with HRNet-W32 inside", 65.5, 72.8, 66.0, 57.7),
     "DEKR-W32": Published("bottom-up, direct offsets", 66.3, 74.0, 67.1, 57.6),
     "RTMPose-m": Published("top-down", 70.6, 79.9, 71.9, 58.2),
 }

@@ -22,7 +22,7 @@ from course_lib.metrics.ap import COCO_RECALLS, COCO_THRESHOLDS, Matches
 from course_lib.metrics.crowding import CROWD_LEVELS, crowd_level
 from course_lib.training.crowds import SAMPLES
 
-FARTHEST = 20.0  # people; where twelve were seen, nothing is said of more than these
+NEAREST, FARTHEST = 1.0, 20.0  # people between whom a crossing is one; up to twelve were measured
 PERCENT = (2.5, 97.5)
 
 
@@ -165,15 +165,15 @@ def fitted(numbers: Sequence[int], taken: np.ndarray, degree: int) -> Fit:
     return Fit(tuple(coefficients.tolist()), 1 - float(np.square(off).sum()) / spread if spread else 1.0)
 
 
-def crossing(one: Sequence[float], other: Sequence[float], farthest: float = FARTHEST) -> float:
-    """The smallest number of people, from 0 to `farthest`, at which two polynomials meet; infinity where none is."""
+def crossing(one: Sequence[float], other: Sequence[float]) -> float:
+    """The fewest people, from NEAREST to FARTHEST, at which two polynomials meet; infinity where there are none."""
     difference = np.polynomial.polynomial.polysub(one, other)
     scale = max(map(abs, (*one, *other)))
     difference = np.trim_zeros(np.where(np.abs(difference) < 1e-12 * scale, 0.0, difference), "b")
     if len(difference) < 2:  # the same everywhere, or equally far apart
         return math.inf
     roots = np.polynomial.polynomial.polyroots(difference)
-    met = [float(root.real) for root in roots if abs(root.imag) < 1e-9 and 0 <= root.real <= farthest]
+    met = [float(root.real) for root in roots if abs(root.imag) < 1e-9 and NEAREST <= root.real <= FARTHEST]
     return min(met, default=math.inf)
 
 
@@ -207,6 +207,19 @@ def law_of_boxes(stored: Mapping[str, Any], name: str) -> Fit:
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def overview_rows(stored: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Of every system the median milliseconds for few and for many people, and the AP of the fewest and the most."""
+    rows = {}
+    for name, ap in stored["summary"]["ap"].items():
+        middle = dict(zip(stored["numbers"], np.median(milliseconds(stored, name), axis=0).tolist(), strict=True))
+        pairs = [group for group, (kind, _) in groups(stored).items() if kind == "number"]
+        rows[study.SYSTEMS[name].title[3:]] = {
+            **{f"ms, n = {n}": middle[n] for n in (1, 2, 6, 12) if n in middle},
+            **{f"AP, n = {pair}": ap[pair][0] for pair in (pairs[0], pairs[-1])},
+        }
+    return rows
 
 
 def law_rows(stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -51,6 +51,19 @@ def live(count: int = study.SHORT) -> Live:
     return Live(scenes, poses, found)
 
 
+def near_misses(shown: Live, weights: str) -> dict[str, tuple[int, int]]:
+    """By view: how many inversions there are, and how many of them lie within the 0.5 radius of the right joint too."""
+    rows = dict.fromkeys(VIEWS, (0, 0))
+    found = shown.found[weights]
+    for i, (scene, (pose,)) in enumerate(zip(shown.scenes, shown.poses[weights], strict=True)):
+        person, view = scene.people[0], scene.meta["view"]
+        ks = metrics.keypoint_similarity(pose.joints, person.joints, person.area, person.skeleton)
+        inverted = found.classes[i] == CLASSES.index("inversion")
+        all_of_them, near = rows[view]
+        rows[view] = (all_of_them + int(inverted.sum()), near + int((inverted & (ks >= 0.5)).sum()))
+    return rows
+
+
 @dataclass
 class Example:
     """One joint of one answer that shows a class well."""
@@ -253,11 +266,13 @@ def draw_calibration(stored: dict[str, Any]) -> Figure:
         before, after = (np.array([row[kind]["ece"] for row in rows]) for kind in ("as it is", "isotonic"))
         ax.hlines(places, before, after, color="#CCCCCC", linewidth=2)
         for kind, colour in MAPS.items():
-            ax.plot([row[kind]["ece"] for row in rows], places, "o", color=colour, label=kind)
+            size = 7 if kind == "as it is" else 4.5  # a ring is left of it where another map lies upon it
+            ax.plot([row[kind]["ece"] for row in rows], places, "o", color=colour, label=kind, markersize=size)
         ax.plot(
             [row["isotonic"]["floor"] for row in rows], places, "|", color=style.INK, label="what chance alone makes"
         )
-        ax.set(title=f"ECE: {test}", xlim=(0, None), ylim=(places.max() + 0.6, -0.6))
+        ax.set(title=f"ECE: {test}", xscale="log", xlim=(0.005, 1), ylim=(places.max() + 0.6, -0.6))
+        ax.set(xticks=(0.01, 0.03, 0.1, 0.3, 1), xticklabels=("0.01", "0.03", "0.1", "0.3", "1"))
         ax.grid(axis="x", alpha=0.3)
     axes[0].set(yticks=places, yticklabels=[run["title"] for run in runs])
     handles, labels = axes[0].get_legend_handles_labels()
