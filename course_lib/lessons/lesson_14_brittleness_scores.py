@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -167,6 +167,7 @@ class Scores:
         return {one["system"]: one["conditions"] for one in self.stored["runs"] if one["kind"] == "crowds"}
 
 
+@cache
 def drawn(count: int, samples: int = SAMPLES, seed: int = 0) -> Tensor:
     """How often each of N people is in each sample (samples, N)."""
     picks = torch.randint(count, (samples, count), generator=torch.Generator().manual_seed(seed))
