@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +16,60 @@ from torch import Tensor
 from course_lib.errors import CourseError
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+MOST_PIXELS = 100_000_000  # of an upload: more is no photograph, and would fill the memory
 OVERSHOOT = 0.5  # a resampled float picture may leave [0, 1] by so much and is clamped; one in 0..255 is refused
 
 
 def read(path: str | Path) -> Tensor:
     """Reads a picture file as (3, H, W) float32 in [0, 1], turned upright as its EXIF data say."""
+    return _opened(path, f"'{path}'")
+
+
+def decode(content: bytes, name: str, longest: int | None = None, most: int = MOST_PIXELS) -> Tensor:
+    """As `read`, from the bytes of a file called `name`, such as an upload.
+
+    A picture of more than `most` pixels is refused before it is unpacked. longest: of a larger picture's sides, to
+    which it is made smaller.
+    """
+    return _opened(io.BytesIO(content), f"'{name}'", longest, most)
+
+
+def _opened(file: str | Path | io.BytesIO, who: str, longest: int | None = None, most: int | None = None) -> Tensor:
     try:
-        with Image.open(path) as picture:
-            return _from_pillow(picture, f"picture '{path}'")
+        with warnings.catch_warnings():
+            if most is not None:  # then the limit is ours
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(file)
+        with picture:
+            if most is not None and picture.width * picture.height > most:
+                millions = picture.width * picture.height / 1e6
+                raise CourseError(
+                    f"picture {who} has {millions:.0f} million pixels; {most / 1e6:.0f} million are the most"
+                )
+            if longest is not None and max(picture.size) > longest:
+                picture = _smaller(picture, longest)
+            return _from_pillow(picture, f"picture {who}")
     except CourseError:
         raise
     except FileNotFoundError:
-        raise CourseError(f"there is no picture '{path}'") from None
+        raise CourseError(f"there is no picture {who}") from None
     except UnidentifiedImageError:
-        raise CourseError(f"'{path}' is not a picture of a known format") from None
+        raise CourseError(f"{who} is not a picture of a known format") from None
     # what Pillow raises on damaged files depends on the format
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError) as problem:
-        raise CourseError(f"picture '{path}' cannot be read: {problem}") from None
+        raise CourseError(f"picture {who} cannot be read: {problem}") from None
+
+
+def _smaller(picture: Image.Image, longest: int) -> Image.Image:
+    """A copy whose longer side is `longest`; what is written about the picture stays with it."""
+    if picture.mode in ("1", "P", "PA", "LA"):  # averages of palette numbers would be other colours
+        picture = picture.convert("RGBA" if "transparency" in picture.info or "A" in picture.mode else "RGB")
+    if picture.mode in ("L", "RGB", "RGBA", "CMYK", "YCbCr"):
+        picture.thumbnail((longest, longest))
+    else:  # wide greys and floats can only be thinned out
+        step = math.ceil(max(picture.size) / longest)
+        picture = picture.resize([max(1, side // step) for side in picture.size], Image.Resampling.NEAREST)
+    return picture
 
 
 def to_tensor(picture: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
@@ -49,6 +49,24 @@ def chromium() -> str:
         told = "there is no Chromium here; install it or name it in the environment variable CHROMIUM"
         pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
     return found
+
+
+@pytest.fixture
+def jupyter(tmp_path) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab of its own, with nobody's settings: its address and the folder it shows."""
+    from browser_helpers import jupyter_lab  # not above: most tests need no browser
+
+    with jupyter_lab(tmp_path) as address_and_folder:
+        yield address_and_folder
+
+
+@pytest.fixture
+def page(chromium) -> Iterator:
+    """A page of a fresh browser."""
+    from browser_helpers import new_page
+
+    with new_page(chromium) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,27 +1,13 @@
-"""A learner's browser: JupyterLab opens a lesson, runs all of it, and a slider moved by key changes the picture.
+"""A learner's browser: JupyterLab opens a lesson, runs all of it, and a slider moved by key changes the picture."""
 
-Needs Chromium: the program that the environment variable CHROMIUM names, or one on the path.
-"""
-
-import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from browser_helpers import ERRORS, REDRAW_SECONDS, press, run_all
 
 from course_lib import paths
-from course_lib.course import notebooks
 
 LESSONS = [name for name in ("00_start_here", "13_metrics") if (paths.NOTEBOOKS / f"{name}.ipynb").exists()]
-START_SECONDS, RUN_SECONDS, REDRAW_SECONDS = 90, 240, 30
-TOKEN = "browser-test"
 
 # One slider is connected to the picture, the other to nothing: the test's own control
 TINY = [
@@ -40,127 +26,9 @@ display(widgets.VBox([picture, widgets.IntSlider(3, 0, 9, description="unconnect
 plt.close("all")""",
 ]
 
-READY = """() => {
-  const panel = window.jupyterapp?.shell.currentWidget;
-  const kernel = panel?.sessionContext?.session?.kernel;
-  return !!panel?.content?.model && kernel?.connectionStatus === "connected" && kernel.status === "idle";
-}"""
-DONE = """() => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  const code = [...panel.content.model.cells].filter(cell => cell.type === "code");
-  return code.every(cell => cell.executionCount !== null || !cell.sharedModel.source.trim())
-    && panel.sessionContext.session.kernel.status === "idle";
-}"""
-ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells].flatMap(cell =>
-  (cell.type === "code" ? cell.sharedModel.getOutputs() : []).filter(out => out.output_type === "error")
-    .map(out => `${out.ename}: ${out.evalue}`))"""
-# A fingerprint of the visible pictures in the cell of one slider
-PICTURES = """async handle => {
-  const cell = handle.closest(".jp-Cell");
-  const seen = [...cell.querySelectorAll(".jp-OutputArea img")].filter(one => one.offsetParent && one.naturalWidth);
-  const prints = await Promise.all(seen.map(async image => {
-    const bytes = await (await fetch(image.src)).arrayBuffer();
-    return [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].slice(0, 8).join(".");
-  }));
-  return prints.join(" ");
-}"""
 
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab of its own, with nobody's settings: its address and the folder it shows."""
-    folder = tmp_path / "lessons"
-    settings = tmp_path / "settings" / "@jupyterlab"
-    for name, content in {
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        "notebook-extension/tracker": {"windowingMode": "none"},  # cells off screen exist as well
-    }.items():
-        file = settings / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content))
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {
-        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"),
-    }
-    own |= {"IPYTHONDIR": str(tmp_path / "ipython")}
-    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0}
-    options |= {"ServerApp.root_dir": folder, "IdentityProvider.token": TOKEN, "ServerApp.open_browser": False}
-    options |= {"ServerApp.allow_root": True, "LabApp.expose_app_in_browser": True}
-    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
-    with open(tmp_path / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=notebooks.environment() | own, stdout=log, stderr=log, cwd=folder)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/api/status?token={TOKEN}", server, tmp_path / "lab.log")
-        yield f"http://127.0.0.1:{port}", folder
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1280, "height": 1000})
-        browser.close()
-
-
-def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"JupyterLab ended at once:\n{log.read_text()[-3000:]}"
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"JupyterLab did not answer in {START_SECONDS} s:\n{log.read_text()[-3000:]}")
-
-
-def run_all(page: Page, address: str, notebook: str) -> list[str]:
-    """Opens a notebook and runs all its cells; the list goes on to collect what the console complains about."""
-    complaints: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        # JupyterLab looks for optional files, such as a user's style sheet; that they are absent is no error
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    page.on("console", listen)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{address}/lab/tree/{notebook}?token={TOKEN}")
-    page.wait_for_function(READY, timeout=START_SECONDS * 1000)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_function(DONE, timeout=RUN_SECONDS * 1000)
-    return complaints
-
-
-def press(page: Page, slider: int, seconds: float) -> tuple[str, str]:
-    """Moves a slider by one key; the pictures of its cell before, and after they changed or the time was up."""
-    handle = page.locator(".jp-OutputArea [role=slider]").nth(slider)
-    handle.scroll_into_view_if_needed()
-    handle.focus()
-    before = handle.evaluate(PICTURES)
-    stands_at = float(handle.get_attribute("aria-valuenow") or 0)
-    ends_at = float(handle.get_attribute("aria-valuemax") or 0)
-    page.keyboard.press("ArrowLeft" if stands_at >= ends_at else "ArrowRight")
-    deadline = time.monotonic() + seconds
-    while (after := handle.evaluate(PICTURES)) == before and time.monotonic() < deadline:
-        page.wait_for_timeout(200)
-    assert float(handle.get_attribute("aria-valuenow") or 0) != stands_at, "the key did not move the slider"
-    return before, after
-
-
-def test_a_slider_moves_its_picture_and_another_does_not(page, lab, write_notebook):
-    address, folder = lab
+def test_a_slider_moves_its_picture_and_another_does_not(page, jupyter, write_notebook):
+    address, folder = jupyter
     write_notebook(folder / "tiny.ipynb", TINY)
     complaints = run_all(page, address, "tiny.ipynb")
     assert page.evaluate(ERRORS) == []
@@ -174,8 +42,8 @@ def test_a_slider_moves_its_picture_and_another_does_not(page, lab, write_notebo
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_a_lessons_slider_moves_its_picture(page, lab, lesson):
-    address, folder = lab
+def test_a_lessons_slider_moves_its_picture(page, jupyter, lesson):
+    address, folder = jupyter
     shutil.copy(paths.NOTEBOOKS / f"{lesson}.ipynb", folder)
     complaints = run_all(page, address, f"{lesson}.ipynb")
     assert page.evaluate(ERRORS) == []

@@ -17,6 +17,7 @@ LONGEST_FILE = 400
 MODULES = sorted(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "course_lib."))
 JUPYTER = (
     "IPython",
+    "anywidget",
     "ipykernel",
     "ipywidgets",
     "jupyter",
@@ -26,7 +27,7 @@ JUPYTER = (
     "nbformat",
     "papermill",
 )
-UPSTAIRS = ("lessons", "course", "cli", "doctor", "show")
+UPSTAIRS = ("lessons", "course", "cli", "doctor", "show", "lab")
 # What a room of the library must not import when it is imported itself
 FORBIDDEN = {
     "skeletons": ("pose", "geometry", "targets", "losses", "models", "datasets", "training", "metrics", *UPSTAIRS),
@@ -38,7 +39,8 @@ FORBIDDEN = {
     "datasets": ("models", "training", "metrics", *UPSTAIRS),
     "metrics": ("models", "datasets", "training", *UPSTAIRS),
     "training": UPSTAIRS,
-    "show": ("models", "datasets", "training", "lessons", "course", "cli", "doctor"),
+    "show": ("models", "datasets", "training", "lessons", "course", "cli", "doctor", "lab"),
+    "lab": ("lessons", "course", "cli", "doctor"),
 }
 
 

@@ -13,9 +13,9 @@ from course_lib.lessons import lesson_07_part_affinity_fields as tools
 from course_lib.lessons import lesson_07_people as people
 from course_lib.lessons import lesson_07_pictures as pictures
 from course_lib.lessons import lesson_07_study as study
-from course_lib.lessons.lesson_07_wheel import coloured, strongest
 from course_lib.pose import Person, Pose, Scene
 from course_lib.show.cards import standing
+from course_lib.show.fields import coloured, strongest
 from course_lib.targets.grouping import greedy
 from course_lib.training import recipes
 

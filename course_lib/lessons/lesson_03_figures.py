@@ -18,7 +18,7 @@ from course_lib.lessons import lesson_03_heatmaps as tools
 from course_lib.lessons import lesson_03_study as study
 from course_lib.lessons import lesson_03_wrists as wrists
 from course_lib.lessons.lesson_03_heatmaps import Answers
-from course_lib.models.tompson import FINE_STRIDE, Tompson
+from course_lib.models.tompson import FINE_STRIDE, Tompson, in_place
 from course_lib.show import style
 from course_lib.targets import heatmaps
 
@@ -152,16 +152,6 @@ def draw_targets(image: Tensor, joint: Tensor, pooling: int, size: int) -> Figur
     axes[1].plot(*centre, "o", markeredgecolor=style.SKY, **RING)
     axes[2].plot(*found, "o", markeredgecolor=style.SKY, **RING)
     return figure
-
-
-def in_place(fine: Tensor, centre: Tensor, picture: Sequence[int]) -> Tensor:
-    """A fine map (n, n) in the cells of a whole picture, zero elsewhere."""
-    n = fine.shape[-1]
-    rows, columns = picture[0] // FINE_STRIDE, picture[1] // FINE_STRIDE
-    whole = torch.zeros(rows + 2 * n, columns + 2 * n)
-    left, top = ((centre / FINE_STRIDE).round().long() - n // 2 + n).tolist()
-    whole[top : top + n, left : left + n] = fine
-    return whole[n : n + rows, n : n + columns]
 
 
 def _window(ax: Axes, centre: Tensor, half: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib import colors, patheffects
+from matplotlib import colors
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,10 +19,8 @@ from course_lib.models.cpm import ConvolutionalPoseMachine
 from course_lib.models.ief import IterativeErrorFeedback, bounded
 from course_lib.pose import Batch, Pose, Scene
 from course_lib.show import style
+from course_lib.show.walks import HALO, TRUTH, trails
 from course_lib.skeletons import Skeleton
-
-HALO = [patheffects.withStroke(linewidth=3.2, foreground=style.PAPER)]
-TRUTH = {"marker": "+", "color": style.GREEN, "markersize": 9, "markeredgewidth": 2.2, "linestyle": "none"}
 
 # --- parts of figures -------------------------------------------------------------------------------------------------
 
@@ -43,20 +41,6 @@ def colour_maps(maps: Tensor, skeleton: Skeleton) -> np.ndarray:
     shades = [colors.to_rgb(show.joint_colour(skeleton, k)) for k in range(len(skeleton))] + [(1.0, 1.0, 1.0)]
     values = maps.clamp(0, 1)[..., None] * torch.tensor(shades[: len(maps)]).float()[:, None, None]
     return values.amax(0).numpy()
-
-
-def trails(ax: Axes, walk: Tensor, truth: Tensor, labelled: Tensor, skeleton: Skeleton) -> None:
-    """The way (T + 1, K, 2) of every joint, a dotted line from where it stands to the truth, and a cross there."""
-    for joint in range(walk.shape[1]):
-        colour, way = show.joint_colour(skeleton, joint), walk[:, joint]
-        if labelled[joint]:
-            rest = torch.stack([way[-1], truth[joint]])
-            ax.plot(*rest.T, color=style.INK, linewidth=1.2, linestyle=(0, (1, 1.2)), zorder=3)
-            ax.plot(*truth[joint], **TRUTH, zorder=5)
-        ax.plot(*way.T, color=colour, linewidth=2.2, path_effects=HALO, zorder=4)
-        ax.plot(*way[0], "o", markersize=4.5, markerfacecolor=style.PAPER, markeredgecolor=colour, zorder=5)
-        ax.plot(*way[1:-1].T, ".", markersize=5, color=colour, zorder=5)
-        ax.plot(*way[-1], "o", markersize=6.5, color=colour, markeredgecolor=style.PAPER, zorder=6)
 
 
 # --- problem and idea -------------------------------------------------------------------------------------------------

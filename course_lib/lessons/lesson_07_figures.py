@@ -13,9 +13,9 @@ from torch import Tensor
 
 from course_lib import show
 from course_lib.lessons import lesson_07_part_affinity_fields as tools
-from course_lib.lessons.lesson_07_wheel import draw_arrows, draw_field, draw_wheel, strongest
 from course_lib.pose import Person, Pose, Scene
 from course_lib.show import style
+from course_lib.show.fields import draw_arrows, draw_field, draw_wheel, strongest
 from course_lib.targets.fields import limb_fields
 from course_lib.targets.grouping import Group, line_integral
 

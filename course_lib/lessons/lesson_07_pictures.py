@@ -14,10 +14,10 @@ from torch import Tensor
 from course_lib import show
 from course_lib.lessons.lesson_07_figures import person_colour
 from course_lib.lessons.lesson_07_people import Crowded, likeness, mixed, who_is_found
-from course_lib.lessons.lesson_07_wheel import draw_field, draw_wheel, strongest
 from course_lib.models.paf import PartAffinityFields
 from course_lib.pose import Pose, Scene
 from course_lib.show import style
+from course_lib.show.fields import draw_field, draw_wheel, strongest
 
 STAGE_COLOURS = (style.SKY, style.BLUE, style.INK)
 

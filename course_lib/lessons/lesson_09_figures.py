@@ -17,6 +17,7 @@ from torch import Tensor
 from course_lib import show, skeletons
 from course_lib.geometry import box_of
 from course_lib.lessons import lesson_09_transformer as transformer
+from course_lib.models.alphapose import window
 from course_lib.pose import Pose
 from course_lib.show import style
 from course_lib.show.cards import standing
@@ -72,7 +73,7 @@ def draw_theta(picture: Tensor, theta: Tensor, joints: Tensor, skeleton: Any) ->
     back = transformer.stn(transformer.stn(picture[None], theta[None]), transformer.inverse_affine(theta)[None])[0]
     show.draw_image(axes[2], back.clamp(0, 1), "s again: warped back by gamma")
     half = torch.tensor([size[1], size[0]]) / 2
-    corners = transformer.window(theta, size)
+    corners = window(theta, size)
     there = transformer.geometry.apply(transformer.inverse_affine(theta), joints / half - 1) * half + half
     for ax, own in ((axes[0], joints), (axes[1], there), (axes[2], joints)):
         show.draw_pose(ax, own, skeleton)

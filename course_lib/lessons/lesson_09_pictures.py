@@ -14,7 +14,7 @@ from course_lib import geometry, show
 from course_lib.lessons import lesson_09_boxes as tools
 from course_lib.lessons import lesson_09_transformer as transformer
 from course_lib.lessons.lesson_09_charts import draw_noise
-from course_lib.models.alphapose import AlphaPose, stn
+from course_lib.models.alphapose import AlphaPose, stn, window
 from course_lib.pose import Found, Person, Pose, Scene
 from course_lib.show import style
 
@@ -118,7 +118,7 @@ def draw_descents(batch: Any, descents: dict[str, transformer.Descent], crop: in
     for number, (row, (name, descent)) in enumerate(zip(axes, descents.items(), strict=True)):
         show.draw_image(row[0], batch.images[crop], "the crop, and the window" if number == 0 else None)
         for step, strength in zip(at, torch.linspace(0.35, 1, len(at)).tolist(), strict=True):
-            corners = transformer.window(descent.theta[step, crop], batch.size)
+            corners = window(descent.theta[step, crop], batch.size)
             row[0].plot(*corners.T, color=style.ORANGE, linewidth=1.6, alpha=strength)
         for ax, step in zip(row[1:], at, strict=True):
             seen = stn(batch.images[crop : crop + 1], descent.theta[step, crop : crop + 1])[0]
@@ -147,7 +147,7 @@ def draw_crops(model: AlphaPose, batch: Any, columns: int = 6) -> Figure:
     figure, axes = plt.subplots(2, count, figsize=(style.PAGE, 2.15 * style.PAGE / count))
     for column in range(count):
         show.draw_image(axes[0, column], batch.images[column])
-        axes[0, column].plot(*transformer.window(theta[column], batch.size).T, color=style.ORANGE, linewidth=1.8)
+        axes[0, column].plot(*window(theta[column], batch.size).T, color=style.ORANGE, linewidth=1.8)
         show.draw_image(axes[1, column], seen[column])
         for row in axes[:, column]:
             row.axvline(batch.size[1] / 2, color=style.PAPER, linewidth=0.6, linestyle=":")

@@ -27,13 +27,6 @@ def affine(right: float = 0.0, down: float = 0.0, zoom: float = 1.0, turn: float
     return torch.cat([torch.tensor(rows) / zoom, torch.tensor([[right], [down]])], -1)
 
 
-def window(theta: Tensor, size: tuple[int, int]) -> Tensor:
-    """The corners (5, 2), closed, of what theta (2, 3) lets the network see, in pixels of the crop."""
-    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    half = torch.tensor([size[1], size[0]]) / 2
-    return geometry.apply(theta, corners) * half + half
-
-
 # --- a dot there and back ---------------------------------------------------------------------------------------------
 
 

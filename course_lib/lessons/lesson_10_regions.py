@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision import ops
 
 from course_lib.models.rcnn import MaskRCNN
-from course_lib.models.rcnn.keypoints import grown
 from course_lib.skeletons import Skeleton
 
 POOL, OLD, ALIGN = "RoIPool", "RoIAlign, torchvision's", "RoIAlign"
@@ -115,14 +114,9 @@ POOLINGS: dict[str, Callable[[MaskRCNN], MaskRCNN]] = {
 # --- one cell of S x S ------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
 def logits_of(model: MaskRCNN, image: Tensor, boxes: Tensor) -> Tensor:
     """What the keypoint head answers (N, K, 56, 56) for boxes (N, 4) of a picture (3, H, W) of its own size."""
-    heads = model.roi_heads
-    pictures, _ = model.transform([image])
-    features = model.backbone(pictures.tensors)
-    cut = heads.keypoint_roi_pool(features, [grown(boxes, heads.grow)], pictures.image_sizes)
-    return heads.keypoint_predictor(heads.keypoint_head(cut)).float()
+    return model.joint_logits(image, boxes)
 
 
 def best_oks(cells: int, sigma: float, shape: float = 0.5, share: float = 0.53, count: int = 4000) -> float:

@@ -94,6 +94,13 @@ def sdtn_points(points: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
     return geometry.apply(theta, points / half - 1) * half + half
 
 
+def window(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """The corners (5, 2), closed, of what theta (2, 3) lets the network see, in pixels of the crop."""
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    half = torch.tensor([size[1], size[0]]) / 2
+    return geometry.apply(theta, corners) * half + half
+
+
 def warp_maps(maps: Tensor, gamma: Tensor) -> Tensor:
     """Maps (S, B, K, h, w) of the re-centred frame -> of the crop."""
     return torch.stack([stn(stage, gamma) for stage in maps])

@@ -350,6 +350,16 @@ class Tompson(HeatmapModel):
         return answer._replace(fine=(answer.fine + geometry.flip_maps(other.fine, swaps)) / 2)
 
 
+def in_place(fine: Tensor, centre: Tensor, picture: Sequence[int]) -> Tensor:
+    """A fine map (n, n) in the cells of a whole picture, zero elsewhere."""
+    n = fine.shape[-1]
+    rows, columns = picture[0] // FINE_STRIDE, picture[1] // FINE_STRIDE
+    whole = torch.zeros(rows + 2 * n, columns + 2 * n)
+    left, top = ((centre / FINE_STRIDE).round().long() - n // 2 + n).tolist()
+    whole[top : top + n, left : left + n] = fine
+    return whole[n : n + rows, n : n + columns]
+
+
 tompson = Tompson
 # coarse maps of 12 x 12 cells: what pooling loses, and what the fine network brings back, is plain to see
 tompson_course = partial(

@@ -67,6 +67,34 @@ def toggle(value: bool = False, label: str | None = None) -> Control:
     return Control("toggle", bool(value), (), label)
 
 
+class Still:
+    """The plain picture of a widget's first state, which every viewer shows, and the widget below it."""
+
+    def __init__(self) -> None:
+        self._plain: Any = None
+
+    def display(self, picture: bytes, state: str, widget: Any) -> None:
+        """Shows a PNG, then the widget if there is one. Outside Jupyter it shows nothing. `state`: of the picture."""
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is None:  # a script: there is no page to show it on
+            return
+        plain = {"image/png": picture, "text/plain": f"<figure at {state}>"}
+        spoken = {"image/png": {"alt": f"Figure drawn at {state}"}}
+        self._plain = display(plain, raw=True, metadata=spoken, display_id=True)
+        if widget is None:
+            return
+        bundle = widget._repr_mimebundle_()
+        words = f"The figure above is drawn at {state}. Run this notebook in Jupyter to change that."
+        display({**bundle, "text/plain": words}, raw=True)
+
+    def make_room(self) -> None:
+        """Takes the plain picture away: the widget shows its own from now on."""
+        if self._plain is not None:
+            self._plain.update({"text/html": "<span></span>", "text/plain": ""}, raw=True)
+
+
 class Explorer:
     """The widget behind `explore`: its `controls` by name, the `picture` that follows them, the `message` below."""
 
@@ -93,7 +121,7 @@ class Explorer:
         )
         for control in self.controls.values():
             control.observe(self._follow, names="value")
-        self._plain = None
+        self._still = Still()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -102,18 +130,8 @@ class Explorer:
 
     def display(self) -> None:
         """Shows the plain picture, then the controls. Outside Jupyter it shows nothing."""
-        from IPython import get_ipython
-        from IPython.display import display
-
-        if get_ipython() is None:  # a script: there is no page to show it on
-            return
         state = ", ".join(f"{self.specs[name].label or name} = {value}" for name, value in self.values.items())
-        plain = {"image/png": self.first, "text/plain": f"<figure at {state}>"}
-        spoken = {"image/png": {"alt": f"Figure drawn at {state}"}}
-        self._plain = display(plain, raw=True, metadata=spoken, display_id=True)
-        bundle = self.box._repr_mimebundle_()
-        words = f"The figure above is drawn at {state}. Run this notebook in Jupyter to change that."
-        display({**bundle, "text/plain": words}, raw=True)
+        self._still.display(self.first, state, self.box)
 
     def _ipython_display_(self) -> None:
         """`explore` has displayed it already; as a cell's last line it shows nothing more."""
@@ -140,8 +158,7 @@ class Explorer:
         self.picture.value = picture
         if self.picture.layout.display == "none":
             self.picture.layout.display = None
-            if self._plain is not None:
-                self._plain.update({"text/html": "<span></span>", "text/plain": ""}, raw=True)
+            self._still.make_room()
 
 
 def explore(draw: Callable[..., Figure], **controls: Control) -> Explorer:

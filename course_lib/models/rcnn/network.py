@@ -35,7 +35,7 @@ from course_lib.models.base import PoseModel
 from course_lib.models.detector import surest_first
 from course_lib.models.pyramid import TrunkPyramid
 from course_lib.models.rcnn import bodies, learning
-from course_lib.models.rcnn.keypoints import BINS, KeypointHead, KeypointPredictor
+from course_lib.models.rcnn.keypoints import BINS, KeypointHead, KeypointPredictor, grown
 from course_lib.models.rcnn.regions import ProposalHead, RegionHeads
 from course_lib.pose import Crowd, Found, Pose
 from course_lib.skeletons import Skeleton
@@ -212,6 +212,14 @@ class MaskRCNN(PoseModel):
                 ]
             )
         return people
+
+    @torch.inference_mode()
+    def joint_logits(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """What the keypoint head answers (N, K, 56, 56) for boxes (N, 4) of a picture (3, H, W) of its own size."""
+        heads = self.roi_heads
+        pictures, _ = self.transform([image])
+        cut = heads.keypoint_roi_pool(self.backbone(pictures.tensors), [grown(boxes, heads.grow)], pictures.image_sizes)
+        return heads.keypoint_predictor(heads.keypoint_head(cut)).float()
 
     def detect(self, images: Sequence[Any]) -> list[Found]:
         """The boxes alone, in the pictures' pixels, as of any other detector."""
