@@ -105,6 +105,8 @@ def _name(path: Path) -> str:
 
 def framed(path: Path) -> str:
     """The notebook's text with its frame; the file itself stays as it is."""
+    if not re.match(r"\d\d_", path.name):
+        raise CourseError(f"a lesson's file is called NN_name.ipynb, by which its place is known; not {path.name}")
     notebook = notebooks.read(path)
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
         raise CourseError(f"{path.name} begins without a cell for its title (# ...)")
@@ -124,7 +126,7 @@ def framed(path: Path) -> str:
     )
     cells.insert(parameters[0], setup)
     cells.insert(1, v4.new_markdown_cell(_top(path, own), id=TOP))
-    cells.append(v4.new_markdown_cell(links(path), id=BOTTOM))
+    cells.append(v4.new_markdown_cell(f"**Where next?**\n\n{links(path)}", id=BOTTOM))
     notebook.cells = cells
     return canonical.text_of(canonical.canonical(nbformat.from_dict(notebook)))
 
@@ -184,9 +186,9 @@ def _top(path: Path, cells: list[NotebookNode]) -> str:
     file = f"{paths.NOTEBOOKS.name}/{path.resolve().relative_to(lessons.resolve()).as_posix()}"
     here = address.read()
     away = f"[Open in Colab]({address.colab(file, here)}) · [Launch in Binder]({address.binder(file, here)})"
-    parts = [links(path), away]
+    parts = [away, links(path)]  # JupyterLab lays a cell's buttons over the right end of its first line: a short one
     if solution:
-        parts[1] += f" · about {_rounded(reading_minutes(cells))} minutes to read"
+        parts[0] += f" · about {_rounded(reading_minutes(cells))} minutes to read"
     words = [entry for entry in glossary.read(lessons) if entry.lesson == path.stem[:2]]
     if words and not solution:
         listed = ", ".join(f"[{entry.term}]({glossary.NAME}#{entry.anchor})" for entry in words)

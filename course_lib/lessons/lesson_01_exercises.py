@@ -170,7 +170,10 @@ def _joint_cases(random: torch.Generator) -> Iterator[Case]:
         centre = joint - offset(1.0, -7.0, turned, other) + noise * normal(count, 2)
         return parent, torch.cat([centre, turned[:, None], other[:, None]], -1), joint
 
-    upright = "Nobody is turned or scaled here: a joint in a part's frame is joint - centre, and then the mean."
+    upright = (
+        "Nobody is turned or scaled here, so [0] and [1] are means of joint - centre. [2] is the root of a mean of"
+        " squares, no mean taken off; [3] is the mean *direction*, of cosines and sines."
+    )
     yield Case(people(6, 0.0, 0.0, 0.0, 0.3, 1.0), "upright parents of one size", upright)
     frame = "Into a part's own frame: take its centre off, turn BACK by its angle, divide by its scale."
     yield Case(people(40, 1.5, 0.0, 0.4, 0.2, 0.5), "turned parents", frame)

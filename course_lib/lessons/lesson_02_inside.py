@@ -129,7 +129,7 @@ def draw_sigma(answers: Answers, number: int, sigma: float, joints: Sequence[int
     pose, truth = answers.cascade.joints[0, number], answers.true_crop_joints[number]
     a, b = (model.skeleton.index(name) for name in model.skeleton.torso)
     side = sigma * (pose[a] - pose[b]).norm().clamp(min=0.1 * model.input_size[0])
-    figure, axes = plt.subplots(1, 1 + len(joints), figsize=(6.9, 2.6), width_ratios=(1.1, *[1] * len(joints)))
+    figure, axes = plt.subplots(1, 1 + len(joints), figsize=(6.9, 2.85), width_ratios=(1.1, *[1] * len(joints)))
     zoom = model.input_size[0] / float(side)
     show.draw_image(axes[0], crop, f"{sigma:g} torsos: {zoom:.1f} x stage 1")
     show.draw_pose(axes[0], pose, model.skeleton, alpha=0.7)

@@ -295,7 +295,10 @@ def _locate_cases(random: torch.Generator) -> Iterator[Case]:
             maps[k, y, x] = 0.6 + 0.1 * k
         return maps
 
-    still = "Two cells touch in the middle of an even window. The peak is in one of them, half a cell off."
+    still = (
+        "Two cells touch in the middle of an even window. The peak is in one of them, half a cell off: half of `stride`"
+        " pixels."
+    )
     yield Case((one(4, 4, (2, 1)), one(6, 6, (3, 3)), 8, 2), "a fine peak beside the middle", still)
     units = "A step in the fine map is `stride` pixels, a step in the coarse one `pooling`."
     yield Case((one(4, 4, (1, 3)), one(6, 6, (5, 0)), 8, 2), "a fine peak in a corner", units)

@@ -268,7 +268,11 @@ def _blocks(depth: int, width: int, modules: int = 1) -> tuple[int, int]:
 
 
 def _block_cases(random: torch.Generator) -> Iterator[Case]:
-    yield Case((1, 8), "the smallest hourglass", "Depth 1 has one skip path, and a block before, inside and after.")
+    smallest = (
+        "Depth 1 has one skip path, and a block before, inside and after: 4 in all. If only [1] is off, count one block"
+        " again: are the biases and the normalisations in it?"
+    )
+    yield Case((1, 8), "the smallest hourglass", smallest)
     yield Case((4, 256), "the paper's")
     yield Case((3, 64), "the course's")
     yield Case((2, 36, 3), "three blocks at every place")
@@ -294,7 +298,10 @@ def _decode(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _decode_cases(random: torch.Generator) -> Iterator[Case]:
     one = torch.zeros(1, 5, 7)
     one[0, 1, 4], one[0, 1, 5], one[0, 2, 4] = 1.0, 0.5, 0.4
-    yield Case((one,), "one peak, its right and its lower neighbour higher than the left and the upper one")
+    quarter = (
+        "Column 4: its centre is at 4.5, and its right neighbour is the higher one, so a quarter is added: 4.75."
+    )
+    yield Case((one,), "one peak, its right and its lower neighbour higher than the left and the upper one", quarter)
     yield Case((torch.rand(2, 14, 6, 9, generator=random),), "two people, maps that are not square")
     tie = torch.zeros(1, 7, 7)
     tie[0, 3, 3], tie[0, 3, 2], tie[0, 3, 4], tie[0, 2, 3] = 1.0, 0.3, 0.3, 0.2

@@ -154,7 +154,7 @@ def draw_sliding(distance: float) -> Figure:
 def draw_overlaps(angle: float, people: int = 2) -> Figure:
     """The same limb of two people crossing at an angle, as the three rules draw it."""
     limbs, middle = tools.arms(tools.CROSSING, angle), tools.ROOM[1] // 2
-    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 3.2))
+    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 3.45))
     titles = {"average": "average (the paper)", "last": "the later overwrites (code)", "sum": "sum"}
     for ax, (rule, title) in zip(axes, titles.items(), strict=True):
         field = limb_fields(limbs, torch.ones(people, 2), [(0, 1)], tools.ROOM, overlap=rule)

@@ -84,7 +84,7 @@ def draw_stage(crowded: Crowded, number: int, stage: int, joint: str, limb: str)
     [poses] = crowded.model.decode(
         type(crowded.answer)(*(part[:, number : number + 1] for part in crowded.answer)), stage - 1
     )
-    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.5))
+    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.75))
     one = maps[skeleton.index(joint)].clamp(min=0)
     show.overlay_map(axes[0], scene.image, one, maximum=1.0, title=f"'{joint}', highest {float(one.max()):.2f}")
     names = limb_names(skeleton)

@@ -129,6 +129,9 @@ def _pose_nms_cases(random: torch.Generator) -> Iterator[Case]:
     for boxes, name in ((torch.stack([large, small]), "large"), (torch.stack([small, large]), "small")):
         label = f"the kept pose's box is the {name} one"
         yield case(near, [2.0, 2.0], [0.9, 0.8], (1.0, 1.0, 0.0, 5.0), label, whose, boxes)
+    border = "Here d is exactly eta: the number of joints. A pose goes if d >= eta, not only if d > eta."
+    copies = [(60.0, 20.0, 100.0)] * 2
+    yield case(copies, [0.0, 0.0], [0.9, 0.8], (1.0, 9.0, 1.0, 14.0), "a copy, d = eta", border)
     summed = "Both terms are sums over the joints, and lambda weighs the second."
     yield case(near, [0.9, 0.9], [0.9, 0.8], (1.0, 20.0, 0.2, 3.0), "a small lambda", summed)
     yield case(twice[:1], [0.9], [0.9], sure, "a single pose", "Nobody is compared with itself.")

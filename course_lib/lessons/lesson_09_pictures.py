@@ -40,7 +40,7 @@ def likeness(pose: Pose, person: Person) -> float:
 
 def draw_moved(scene: Scene, person: Person, box: Tensor, pose: Pose, crop: Tensor) -> Figure:
     """The picture with the true box and the moved one; the crop; and what comes out of it."""
-    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.7), width_ratios=(1.33, 1, 1.33))
+    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.9), width_ratios=(1.33, 1, 1.33))
     iou = float(geometry.box_iou(person.box[None], box[None]))
     show.draw_image(axes[0], scene.image, f"IoU with the true box: {iou:.2f}")
     show.draw_box(axes[0], person.box, colour=style.GREEN)

@@ -301,12 +301,27 @@ def draw_costs(rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> Fig
     return figure
 
 
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Rising heights, moved so that neighbours are at least `gap` apart; each crowd stays around its own mean."""
+    crowds: list[list[float]] = []
+    for height in heights:
+        crowds.append([height])
+        while len(crowds) > 1 and _spread(crowds[-1], gap)[0] < _spread(crowds[-2], gap)[-1] + gap:
+            crowds[-2:] = [crowds[-2] + crowds[-1]]
+    return [place for crowd in crowds for place in _spread(crowd, gap)]
+
+
+def _spread(crowd: Sequence[float], gap: float) -> list[float]:
+    middle = sum(crowd) / len(crowd)
+    return [middle + gap * (number - (len(crowd) - 1) / 2) for number in range(len(crowd))]
+
+
 def _name(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Names to the left of cheap points, pushed apart; above dear ones, or below where another one is close."""
-    lowest = -1.0
-    for name, x, y in sorted((point for point in points if point[1] < 0.25), key=lambda point: point[2]):
-        lowest = max(y, lowest + 0.042)
-        ax.annotate(name, (x, y), (0.085, lowest), fontsize=7.8, va="center", ha="right")
+    """Names to the left of cheap points, pushed apart, a line to each; above dear ones, or below a close one."""
+    cheap = sorted((point for point in points if point[1] < 0.25), key=lambda point: point[2])
+    line = {"arrowstyle": "-", "color": style.INK, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4}
+    for (name, x, y), height in zip(cheap, _apart([y for *_, y in cheap], 0.045), strict=True):
+        ax.annotate(name, (x, y), (0.065, height), fontsize=7.8, va="center", ha="right", arrowprops=line)
     dear = [point for point in points if point[1] >= 0.25]
     for name, x, y in dear:
         under = any(0.5 < x / other < 2 and y < there for _, other, there in dear)

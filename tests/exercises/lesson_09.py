@@ -151,6 +151,11 @@ def as_printed(joints, confidences, boxes, scores, numbers):
 
 
 @wrong("09.pose_nms")
+def a_tie_stays(joints, confidences, boxes, scores, numbers):
+    return greedy(table(joints, confidences, boxes, numbers), scores, numbers[3], strict=True)
+
+
+@wrong("09.pose_nms")
 def in_the_order_given(joints, confidences, boxes, scores, numbers):
     return greedy(table(joints, confidences, boxes, numbers), scores, numbers[3], sort=False)
 
