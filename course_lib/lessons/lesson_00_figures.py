@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib import geometry, metrics, paths, show
+from course_lib import geometry, metrics, show
 from course_lib.datasets import synthetic
 from course_lib.lessons import lesson_00_data as data
 from course_lib.models.base import BOX_PADDING, PoseModel
@@ -362,14 +362,12 @@ def draw_from_side(ax: Axes, person: Person, degrees: float) -> None:
 
 
 def draw_course(ax: Axes) -> None:
-    """The fifteen lessons by time and by kind of answer; lessons that are here are green."""
+    """The fifteen lessons by time and by kind of answer."""
     diagram = show.Diagram(ax)
     boxes = {}
     for lesson in data.LESSONS:
-        here = bool(list(paths.NOTEBOOKS.glob(f"{lesson.number}_*.ipynb")))
         text = f"{lesson.number} {lesson.short}\n{lesson.years}"
-        colour = style.GREEN if here else style.GREY
-        boxes[lesson.number] = diagram.box(*lesson.place, text, width=3.0, height=0.95, size=7.3, colour=colour)
+        boxes[lesson.number] = diagram.box(*lesson.place, text, width=3.0, height=0.95, size=7.3, colour=style.GREEN)
     for start, end in data.ARROWS:
         diagram.arrow(boxes[start], boxes[end])
     for y, words in data.LANES:

@@ -298,9 +298,7 @@ def _decode(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _decode_cases(random: torch.Generator) -> Iterator[Case]:
     one = torch.zeros(1, 5, 7)
     one[0, 1, 4], one[0, 1, 5], one[0, 2, 4] = 1.0, 0.5, 0.4
-    quarter = (
-        "Column 4: its centre is at 4.5, and its right neighbour is the higher one, so a quarter is added: 4.75."
-    )
+    quarter = "Column 4: its centre is at 4.5, and its right neighbour is the higher one, so a quarter is added: 4.75."
     yield Case((one,), "one peak, its right and its lower neighbour higher than the left and the upper one", quarter)
     yield Case((torch.rand(2, 14, 6, 9, generator=random),), "two people, maps that are not square")
     tie = torch.zeros(1, 7, 7)
