@@ -91,7 +91,9 @@ def jupyter_lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def new_page(chromium: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+        opened.set_default_timeout(START_SECONDS * 1000)  # a busy machine needs longer than the usual half minute
+        yield opened
         browser.close()
 
 

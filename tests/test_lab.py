@@ -3,6 +3,7 @@
 import datetime
 import io
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from course_lib import lab, models, show
 from course_lib.errors import CourseError
 from course_lib.lab import figure as figures
 from course_lib.lab import insides, pictures, readings, systems
-from course_lib.pose import Person, Pose
+from course_lib.pose import Found, Person, Pose
 from course_lib.skeletons import get
 
 LSP = get("lsp")
@@ -95,7 +96,7 @@ def test_a_model_without_an_inside_says_so(one):
     assert "this model has no inside to show" in labels
 
 
-def test_the_answers_are_those_of_estimate(one, crowd):
+def test_the_answers_are_those_of_estimate(one, crowd, monkeypatch):
     for weights in ("hourglass_course", "deeppose_course"):
         model = models.load(weights)
         answer = systems.ask(weights, one, pictures.WHOLE)
@@ -104,10 +105,33 @@ def test_the_answers_are_those_of_estimate(one, crowd):
         assert len(told.poses) == len(told.looks) == len(crowd.boxes)
         assert torch.equal(told.poses[1].joints, model.estimate(crowd.scene.image, crowd.boxes)[0][1].joints)
         assert torch.equal(told.look_at(told.poses[1]).crop, told.looks[1].crop)
+    monkeypatch.setattr(pictures, "SURE", 0.0)
     for weights in ("grmi_course", "paf_course"):
         answer = systems.ask(weights, crowd, pictures.DETECTED)
         [own] = models.load(weights).estimate([crowd.scene.image])
         assert [pose.score for pose in answer.poses] == [pose.score for pose in own]
+
+
+def test_scores_below_zero_are_drawn(crowd):
+    answer = systems.ask("hourglass_course", crowd, pictures.TOLD)
+    answer.poses = [replace(pose, score=number - 1.0) for number, pose in enumerate(answer.poses)]  # -1, 0, 1, ...
+    panel = figures.Panel("", answer, insides.SHOWN, 0, 0, 0)
+    for poses in (answer.poses, answer.poses[:2], []):
+        answer.poses = poses
+        plt.close(figures.draw(crowd, [panel], pictures.TOLD))
+
+
+def test_doubtful_boxes_are_left_out_but_for_the_surest(one):
+    class Unsure:
+        def __init__(self, *scores):
+            self.scores = torch.tensor(scores)
+
+        def detect(self, images):
+            boxes = torch.tensor([[10.0 * n, 0, 10.0 * n + 9, 50] for n in range(len(self.scores))]).reshape(-1, 4)
+            return [Found(boxes, self.scores)]
+
+    kept = [pictures.found_by(Unsure(*some), one).scores.tolist() for some in ((0.9, 0.5, 0.1), (0.125, 0.0625), ())]
+    assert [len(scores) for scores in kept] == [2, 1, 0] and kept[1] == [0.125]
 
 
 def test_who_was_found_by_hand(one):

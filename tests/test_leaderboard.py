@@ -117,6 +117,7 @@ def test_a_row_says_what_the_header_says_and_under_which_conditions(shipped, fil
     )
     assert (paf.values["pck@0.2"], paf.values["photographs"], paf.boxes) == (0.5, None, "own")
     assert hrnet.values["pck@0.2"] == 0.7 and hrnet.values["1-2"] is None
+    assert hourglass.values["pictures"] == 0.64
     assert all(row.values[name] is None for row in (hourglass, paf, hrnet) for name in leaderboard.COSTS)
 
 

@@ -13,7 +13,7 @@ from course_lib.lessons import lesson_09_proposals as proposals
 from course_lib.lessons import lesson_09_study as study
 from course_lib.lessons import lesson_09_suppression as suppression
 from course_lib.lessons import lesson_09_transformer as transformer
-from course_lib.models.alphapose import inverse_affine
+from course_lib.models.alphapose import inverse_affine, window
 from course_lib.pose import Batch, Found, Person, Pose, Scene
 from course_lib.show.cards import standing
 from course_lib.targets.proposals import Proposals
@@ -109,8 +109,8 @@ def test_a_joint_comes_home_only_where_all_agree_on_the_corners():
 
 
 def test_the_window_is_what_theta_shows():
-    assert transformer.window(transformer.SAME, (96, 64))[[0, 2]].tolist() == [[0, 0], [64, 96]]
-    assert transformer.window(transformer.affine(0.5, 0, 2.0), (96, 96))[[0, 2]].tolist() == [[48, 24], [96, 72]]
+    assert window(transformer.SAME, (96, 64))[[0, 2]].tolist() == [[0, 0], [64, 96]]
+    assert window(transformer.affine(0.5, 0, 2.0), (96, 96))[[0, 2]].tolist() == [[48, 24], [96, 72]]
 
 
 def test_a_person_in_a_true_box_is_in_the_middle_and_of_the_right_size(scene):

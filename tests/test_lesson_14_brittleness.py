@@ -105,6 +105,17 @@ def test_people_are_measured_as_they_were_before_the_damage(monkeypatch):
     assert study.shown("fog 4", 6).before is None
 
 
+def test_the_black_frame_of_a_shrunk_picture_is_filled_from_its_border(monkeypatch):
+    everybody = study.people(8)
+    monkeypatch.setattr(study, "people", lambda count=8, settings=None: _of(everybody, count))
+    small = study.shown("scale 4", 3)
+    filled = scores.without_frame(small).batch.images
+    assert bool((small.batch.images.sum(1) == 0).any(2).any(1).all())
+    assert bool((filled.sum(1) > 0).float().mean() > 0.99)
+    inner = slice(40, 88)  # the picture itself stays
+    assert torch.equal(filled[..., inner, inner], small.batch.images[..., inner, inner])
+
+
 def test_joints_are_packed_and_unpacked():
     right = torch.rand(7, 14, generator=torch.Generator().manual_seed(0)) < 0.4
     assert torch.equal(study.unpacked_joints(study.packed_joints(right)), right)
@@ -169,3 +180,5 @@ def test_the_stored_study_is_whole():
         assert row.rpc == pytest.approx(row.mpc / row.clean) and row.rpc_interval[0] < row.rpc < row.rpc_interval[1]
         plt.close(charts.draw_grid(told, name))
         plt.close(charts.draw_views(told, name))
+        points, low, high = told.without_cues(name)
+        assert low <= points <= high

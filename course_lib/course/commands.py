@@ -87,7 +87,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     table = leaderboard.board()
     if not table.rows:
         raise CourseError("no weights are here whose scores were measured, so that there is no leaderboard")
-    places = {"M": 2, "G": 2, "ms": 0}
+    places = {"M": 2, "G": 2, "ms": 0, "shown": 0}
     for rows in leaderboard.texts(table):
         print(show.table(rows, decimals=places), end="\n\n")
     print(*(f"not listed: {text}" for text in table.unlisted), sep="\n", end="\n" if table.unlisted else "")

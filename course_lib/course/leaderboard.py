@@ -27,6 +27,7 @@ from course_lib.lessons.line import System
 from course_lib.models.counting import giga_multiply_adds, parameters
 from course_lib.models.top_down import DETECTOR
 from course_lib.training import benchmarks, crowds
+from course_lib.training.provenance import images_in_all
 
 FILE = paths.DATA / "studies" / "leaderboard.json"
 MADE_BY = "python -m course_lib leaderboard"
@@ -51,12 +52,13 @@ COSTS = {
     "multiply_adds": Column("G multiply-adds", "cost", 2, False),
     "milliseconds": Column("ms an image", "cost", 0, False),
 }
+TRAINED = {"pictures": Column("thousand pictures", "training", 0, False)}  # all that are behind the weights
 _DRAWN = {"pcp": "PCP", "pck@0.2": "PCK@0.2", "pdj@0.2": "PDJ@0.2", "pckh@0.5": "PCKh@0.5"}
 DRAWN = {name: Column(heading, "one drawn person", 3) for name, heading in _DRAWN.items()}
-PHOTOGRAPHED = {"photographs": Column("PCK@0.2", "photographs", 3)}
+PHOTOGRAPHED = {"photographs": Column("PCK@0.2", "photos", 3)}
 CROWDED = {f"{few}-{most}": Column(f"{few}–{most}", "OKS-AP by number of people", 3) for few, most in crowds.GROUPS}
 SCORES = {**DRAWN, **PHOTOGRAPHED, **CROWDED}
-COLUMNS = {**COSTS, **SCORES}
+COLUMNS = {**COSTS, **TRAINED, **SCORES}
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,12 @@ def board(folder: Path | None = None, file: Path | None = None) -> Board:
     for system in systems():
         path = (folder or paths.CHECKPOINTS) / f"{system.weights}.safetensors"
         try:
-            scores = checkpoints.verify(path)["scores"]
+            header = checkpoints.verify(path)
         except CourseError as error:
             table.unlisted.append(f"{name_of(system)}: {error}".replace(str(path), path.name))
             continue
         told = system in line.SYSTEMS
-        values = measured(scores, told)
+        values = measured(header["scores"], told)
         if not any(value is not None for value in values.values()):
             table.unlisted.append(f"{name_of(system)}: {path.name} carries no measurement that belongs here")
             continue
@@ -118,7 +120,8 @@ def board(folder: Path | None = None, file: Path | None = None) -> Board:
         elif (where := f"{run['device']}, {run['date']}, code {run['code']}") not in table.machine:
             table.machine.append(where)
         about = name_of(system), system.title[:2], system.year, PAPERS[system.weights], told
-        table.rows.append(Row(system.weights, *about, costs(run) | values))
+        trained = {"pictures": images_in_all(header) / 1000}
+        table.rows.append(Row(system.weights, *about, costs(run) | trained | values))
     return table
 
 
@@ -242,7 +245,7 @@ def texts(table: Board) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, 
         }
         for row in table.rows
     }
-    heads = {"parameters": "M", "multiply_adds": "G", "milliseconds": "ms", "photographs": "photo PCK"}
+    heads = {"parameters": "M", "multiply_adds": "G", "milliseconds": "ms", "pictures": "shown", "photographs": "photo"}
     heads |= {people: f"AP {column.heading}" for people, column in CROWDED.items()}
     named = {name: heads.get(name, column.heading) for name, column in COLUMNS.items()}
     numbers = {

@@ -73,9 +73,9 @@ _ABOUT = (("trained on", "data"), ("steps", "steps"), ("device", "device"), ("da
 
 _INTRODUCTION = (
     "<p>Every system of the course in one table. Scores were measured on the weights that ship and stand in their "
-    "headers; times were taken on one machine, one thread. These are small networks that were trained on laptops, most "
-    "of them on drawn people alone: compare them with each other, and not with what the papers published, which "
-    "stands in a column of its own.</p>"
+    "headers; times were taken on one machine, one thread. These are small networks, and some were shown ten times as "
+    "many pictures as others: what stands higher need not be the better idea. What the papers published, with large "
+    "networks on photographs, has a column of its own and is not to be compared with the others.</p>"
 )
 
 
@@ -91,7 +91,8 @@ def _notes(table: Board) -> str:
         "the two diagonals of the torso, PCKh with the head, PCP with the limb itself.",
         f"OKS-AP: 200 drawn pictures of crowd-val, by how many people are in a picture ({people}).",
         "An image is a crop of one person for the systems that are told where people are, and a whole crowd for the "
-        "others; multiply-adds and parameters of those that look for boxes first include the detector and every box.",
+        "others. Thousand pictures: all that were shown in training, with those that the first weights had seen; "
+        "multiply-adds and parameters of those that look for boxes first include the detector and every box.",
         *(f"Times: {where}." for where in table.machine),
     ]
     if table.untimed:

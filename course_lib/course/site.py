@@ -13,6 +13,7 @@ from course_lib import paths
 from course_lib.course import leaderboard_picture, notebooks, pages, report
 
 RUN = "run.html"  # the report of the last run of the course
+MAP = "Who-begat-whom"  # the place of the first lesson where the map of all systems is
 
 
 class Entry(NamedTuple):
@@ -34,10 +35,11 @@ def write_site(out: Path) -> Path:
         _write_lesson(path, out / paths.SOLUTIONS.name, "../index.html")
     if leaderboard_picture.FILE.exists():
         shutil.copyfile(leaderboard_picture.FILE, out / leaderboard_picture.FILE.name)
-    report.write_around(out)
     solved = {path.name for path in solutions}
-    last = _write_run(out)
-    return pages.write(out / "index.html", start_page(out, [entry(path, path.name in solved) for path in found], last))
+    entries = [entry(path, path.name in solved) for path in found]
+    index = pages.write(out / "index.html", start_page(out, entries, _write_run(out)))
+    report.write_around(out)
+    return index
 
 
 def entry(path: Path, solved: bool) -> Entry:
@@ -55,7 +57,9 @@ def start_page(out: Path, entries: Sequence[Entry], last: str = "") -> str:
     """
     texts = [("glossary", "Glossary"), ("instructors", "For instructors")]
     around = {"Leaderboard": "leaderboard.html"}
-    around |= {name: f"{stem}.html" for stem, name in texts if (out / f"{stem}.html").exists()}
+    around |= {name: f"{stem}.html" for stem, name in texts if (paths.NOTEBOOKS / f"{stem}.md").exists()}
+    if any(f'id="{MAP}"' in page.read_text(encoding="utf-8") for page in out.glob("00_*.html")):
+        around["Map"] = f"{entries[0].stem}.html#{MAP}"
     around |= {"The last run": RUN} if last else {}
     parts = [
         "<h1>Human pose estimation, a course you can run</h1>",
@@ -63,7 +67,8 @@ def start_page(out: Path, entries: Sequence[Entry], last: str = "") -> str:
         "pictorial structures of 1973 to HRNet in 2019, and builds it: the idea as a drawing, the mathematics beside "
         "the code, a small training that runs on a laptop, a look inside, and the scores it reaches.</p>",
         "<p>These pages show the lessons as they were last run, with all figures and numbers. Sliders and exercises "
-        "need Jupyter: in the course's folder, <code>make lab</code> opens the first lesson.</p>",
+        "need Jupyter: in the course's folder, <code>make lab</code> opens the first lesson, and "
+        f'<a href="{pages.SOURCES}/README.md.html">the README</a> tells the rest.</p>',
         "<h2>Lessons</h2>",
         f'<ol class="lessons" start="0">{"".join(_item(one) for one in entries)}</ol>',
         "<h2>Leaderboard</h2><p>Every system of the course, measured on the weights that ship. "

@@ -69,5 +69,5 @@ def _linked(body: str, up: str) -> str:
         return f'<a href="{page}{place}">{words}</a>'
 
     body = re.sub(r'<a href="([^"#]*)(#[^"]*)?"[^>]*>(.*?)</a>', there, body, flags=re.DOTALL)
-    body = re.sub(r'(<img[^>]*src=")data/([^"/]+)"', rf"\1{up}\2\"", body)
+    body = re.sub(r'(<img[^>]*src=")data/([^"/]+")', rf"\1{up}\2", body)
     return re.sub(r'<img[^>]*src="https?:[^>]*alt="([^"]*)"[^>]*>', r"\1", body)

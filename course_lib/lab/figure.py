@@ -80,7 +80,7 @@ def _draw_poses(ax: Axes, panel: Panel, subject: Subject, where: str) -> None:
         if len(answer.poses) == 1:
             people.draw_pose(ax, pose, width=2.4, fade=True)
             continue
-        sure = 0.2 + 0.8 * pose.score / max(best, 1e-9)  # doubtful people are pale
+        sure = 0.2 + 0.8 * max(pose.score, 0.0) / max(best, 1e-9)  # doubtful people are pale; scores may be negative
         people.draw_pose(ax, pose, width=2.2 if number == chosen else 1.4, alpha=max(sure, float(number == chosen)))
     if subject.many:
         _number(ax, subject)

@@ -25,6 +25,7 @@ WHOLE, TOLD, DETECTED = "the whole picture", "boxes that are told", "boxes of th
 ASTRONAUT_BOX = (30.0, 0.0, 430.0, 512.0)  # drawn by hand, as in lesson 00
 PEOPLE = (3, 8)  # of a drawn crowd
 LONGEST = 640  # pixels of an uploaded picture's longer side: networks here see 256 at most
+SURE = 0.3  # of a detector's score
 MOST_BYTES = 30_000_000  # of an upload
 # what the sliders of "break it" do: label -> name in `datasets.corruptions`
 DAMAGES = {"blur": "defocus_blur", "noise": "gaussian_noise", "rotation": "rotation", "occluder": "occluder"}
@@ -100,7 +101,13 @@ def damaged(given: Subject, severities: Mapping[str, int]) -> Subject:
 
 
 def found_by(detector: Any, given: Subject) -> Found:
-    """What a detector says of the picture: boxes (N, 4) and scores (N,)."""
-    from course_lib.models.top_down import usable
+    """The boxes (N, 4) and scores (N,) of those a detector is sure of, or of the surest one where it is of none.
 
-    return usable(detector.detect([given.scene.image])[0], given.scene.size)
+    Average precision wants doubtful boxes as well; who looks at one picture would drown in them.
+    """
+    from course_lib.models.top_down import usable
+    from course_lib.pose import Found
+
+    found = usable(detector.detect([given.scene.image])[0], given.scene.size)  # the surest first
+    count = max(1, int((found.scores >= SURE).sum()))
+    return Found(found.boxes[:count], found.scores[:count])

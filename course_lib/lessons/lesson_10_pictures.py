@@ -55,15 +55,27 @@ def draw_detected(scene: Scene, found: Found, poses: Sequence[Pose], alike: Tens
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.PAGE, 3.3))
     show.draw_image(left, scene.image, "boxes, and how sure the detector is")
     show.draw_image(right, scene.image, "a pose for each, and its OKS with a true person", dim=0.3)
+    places: list[tuple[float, float]] = []
     for number, (box, score) in enumerate(zip(found.boxes[:most], found.scores[:most], strict=True)):
-        show.draw_box(left, box, f"{float(score):.2f}", colour=PEOPLE[number % len(PEOPLE)])
+        colour = PEOPLE[number % len(PEOPLE)]
+        show.draw_box(left, box, colour=colour)
+        _number(left, float(score), (float(box[0]) + 11, float(box[1]) + 4), colour, places)
+    places = []
     for number, (pose, value) in enumerate(zip(poses[:most], alike[:most], strict=True)):
         colour = PEOPLE[number % len(PEOPLE)]
         show.draw_pose(right, pose, colour=colour)
-        x, y = pose.joints.mean(0).tolist()
-        ground = {"boxstyle": "square,pad=0.2", "facecolor": style.PAPER, "edgecolor": colour}
-        right.text(x, y, f"{float(value):.2f}", fontsize=8, ha="center", va="center", bbox=ground, zorder=6)
+        _number(right, float(value), tuple(pose.joints.mean(0).tolist()), colour, places)
     return figure
+
+
+def _number(ax: Axes, value: float, place: tuple[float, float], colour: str, taken: list[tuple[float, float]]) -> None:
+    """A number in a frame of its colour, moved down until it covers none of those that are there."""
+    x, y = place
+    while any(abs(x - a) < 24 and abs(y - b) < 14 for a, b in taken):
+        y += 2
+    taken.append((x, y))
+    ground = {"boxstyle": "square,pad=0.2", "facecolor": style.PAPER, "edgecolor": colour}
+    ax.text(x, y, f"{value:.2f}", fontsize=8, ha="center", va="center", bbox=ground, zorder=6)
 
 
 def draw_ranking(scores: Mapping[str, Tensor], alike: Tensor, kept: Mapping[str, float]) -> Figure:

@@ -8,12 +8,13 @@ with replacement, the same in both conditions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from course_lib import checkpoints, paths
 from course_lib.datasets import corruptions
@@ -157,6 +158,21 @@ class Scores:
             rows[view] = {"pck": pck, "mirrored": mirrored, "people": int(chosen.sum()), "interval": interval}
         return rows
 
+    def without_cues(self, system: str, kind: str = "right") -> tuple[float, float, float]:
+        """By how many points PCK@0.2 ("right"; or "mirrored", under exchanged names) of people seen from front and
+        back changes where nobody carries cues instead of everybody, with its 95 % interval; the same people."""
+        ends = []
+        for share in (max(study.CUES), min(study.CUES)):
+            condition = f"cues {share:g}"
+            chosen = torch.tensor([one != "s" for one in self.stored["asked"][condition]["views"]])
+            digits = unpacked(self.runs(system)[condition][kind])[chosen]
+            ends.append((digits, self._asked(system, condition)[chosen]))
+        (with_cues, asked), (without, also) = ends
+        times = drawn(len(asked))
+        low, high = middle((times @ without) / (times @ also) - (times @ with_cues) / (times @ asked), LEVEL)
+        points = float(without.sum() / also.sum() - with_cues.sum() / asked.sum())
+        return 100 * points, 100 * low, 100 * high
+
     def confidence(self, system: str, condition: str) -> float:
         """The mean score a system gives its joints, as a share of the one it gives on clean pictures."""
         runs = self.runs(system)
@@ -180,6 +196,24 @@ def _kept(right: Tensor, asked: Tensor, clean: Tensor, of_clean: Tensor) -> Kept
     scores, befores = (times @ right) / (times @ asked).clamp(min=1), (times @ clean) / (times @ of_clean).clamp(min=1)
     low, high = middle(scores / befores.clamp(min=1e-9), LEVEL)
     return Kept(before, score, score / before if before else torch.nan, low, high)
+
+
+def without_frame(here: study.Shown) -> study.Shown:
+    """Shrunk people with the colours at the border of their picture drawn out into the black around it."""
+    images = here.batch.images.clone()
+    for image in images:
+        rows, columns = (image.sum(0).sum(along) > 0 for along in (1, 0))
+        (top, bottom), (left, right) = (_ends(lit) for lit in (rows, columns))
+        middle = image[None, :, top:bottom, left:right]
+        around = (left, image.shape[2] - right, top, image.shape[1] - bottom)
+        image.copy_(functional.pad(middle, around, "replicate")[0])
+    return replace(here, batch=replace(here.batch, images=images))
+
+
+def _ends(lit: Tensor) -> tuple[int, int]:
+    """The first place that is lit, and one after the last."""
+    places = lit.nonzero()[:, 0]
+    return int(places[0]), int(places[-1]) + 1
 
 
 def gap() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Lesson 14's look at the leaderboard: scores against years and against what an image costs."""
+"""Lesson 14's look at the leaderboard: scores against years, against what an image costs, and against training."""
 
 from __future__ import annotations
 
@@ -19,29 +19,40 @@ _WORDS = {True: "told whom to look at", False: "finds everybody, the surest coun
 
 
 def draw(table: Board) -> Figure:
-    """PCK@0.2 on drawn people by the year of the paper, and by the time that an image takes the course's network."""
+    """PCK@0.2 on drawn people by the year of the paper, by the time of an answer, and by what was shown in training."""
     rows = [row for row in table.rows if row.values[SCORE] is not None]
-    figure, (years, times) = plt.subplots(1, 2, figsize=(style.PAGE, 4.6), sharey=True, width_ratios=(1.5, 1))
+    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 4.4), sharey=True, width_ratios=(1.7, 1, 1))
+    years, times, shown = axes
     for row in rows:
         years.plot(row.year, row.values[SCORE], "o", color=_COLOURS[row.told])
-    timed = [row for row in rows if row.values["milliseconds"] is not None]
-    for row, height in zip(timed, spread([row.values[SCORE] for row in timed], 0.03), strict=True):
-        spent = row.values["milliseconds"]
-        times.plot(spent, row.values[SCORE], "o", color=_COLOURS[row.told])
-        times.text(1.08 * spent, height, row.lesson, fontsize=8, va="center")
     _names(years, rows)
-    years.set(xlim=(2008.5, 2021), xlabel="year of the paper", ylabel="PCK@0.2 on drawn people", ylim=(0, 0.8))
+    _numbered(times, rows, "milliseconds")
+    _numbered(shown, rows, "pictures")
+    years.set(xlim=(2008.5, 2022), xlabel="year of the paper", ylabel="PCK@0.2 on drawn people", ylim=(0, 0.8))
     years.set_xticks(range(2009, 2020, 2))
-    times.set(xscale="log", xlabel="ms an image, one thread", xlim=(8, 500))
+    times.set(xlim=(7, 500), xlabel="ms an image, one thread")
     times.set_xticks([10, 30, 100, 300], ["10", "30", "100", "300"])
-    times.minorticks_off()
-    for ax, title in ((years, "The ideas came in this order"), (times, "What an answer costs here")):
+    shown.set(xlim=(1, 4000), xlabel="pictures shown in training")
+    shown.set_xticks([1, 10, 100, 1000], ["1 k", "10 k", "100 k", "1 M"])
+    for ax, title in zip(axes, ("when the idea came", "what an answer costs", "how long it learned"), strict=True):
         ax.set_title(title)
         ax.grid(alpha=0.3)
+        ax.minorticks_off()
     for told, words in _WORDS.items():
-        times.plot([], [], "o", color=_COLOURS[told], label=words)
-    times.legend(loc="lower right", fontsize=8)
+        years.plot([], [], "o", color=_COLOURS[told], label=words)
+    years.legend(loc="upper left", fontsize=8)
     return figure
+
+
+def _numbered(ax: Axes, rows: Sequence[Row], column: str) -> None:
+    """The systems against a column on a logarithmic axis, each with the number of its lesson."""
+    known = [row for row in rows if row.values[column] is not None]
+    ax.set_xscale("log")
+    for row, height in zip(known, spread([row.values[SCORE] for row in known], 0.03), strict=True):
+        ax.plot(row.values[column], row.values[SCORE], "o", color=_COLOURS[row.told])
+        ax.annotate(
+            row.lesson, (row.values[column], height), (6, 0), textcoords="offset points", fontsize=8, va="center"
+        )
 
 
 def spread(values: Sequence[float], gap: float = GAP) -> list[float]:
