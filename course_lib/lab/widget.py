@@ -203,10 +203,7 @@ class PoseLab:
             self._tell(f"{type(error).__name__}: {error}")
             return
         self.message.value = ""
-        self.picture.value = picture
-        if self.picture.layout.display == "none":
-            self.picture.layout.display = None
-            self._still.make_room()
+        self._still.hand_over(self.picture, picture)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:

@@ -89,10 +89,13 @@ class Still:
         words = f"The figure above is drawn at {state}. Run this notebook in Jupyter to change that."
         display({**bundle, "text/plain": words}, raw=True)
 
-    def make_room(self) -> None:
-        """Takes the plain picture away: the widget shows its own from now on."""
-        if self._plain is not None:
-            self._plain.update({"text/html": "<span></span>", "text/plain": ""}, raw=True)
+    def hand_over(self, image: Any, picture: bytes) -> None:
+        """Shows a PNG in the widget's image; the first time the plain picture makes room for it."""
+        image.value = picture
+        if image.layout.display == "none":
+            image.layout.display = None
+            if self._plain is not None:
+                self._plain.update({"text/html": "<span></span>", "text/plain": ""}, raw=True)
 
 
 class Explorer:
@@ -155,10 +158,7 @@ class Explorer:
             self.message.value = f'<span style="color:{style.VERMILION}">Not drawn. {reason}</span>'
             return
         self.message.value = ""
-        self.picture.value = picture
-        if self.picture.layout.display == "none":
-            self.picture.layout.display = None
-            self._still.make_room()
+        self._still.hand_over(self.picture, picture)
 
 
 def explore(draw: Callable[..., Figure], **controls: Control) -> Explorer:
