@@ -11,7 +11,7 @@ leaves the picture becomes unlabelled, and a joint that gets covered becomes hid
 
 The eleven of FAMILIES "noise", "blur", "weather" and "digital" happen to the pixels of a finished picture; those of
 "scene" change what is to be seen in it. Lengths are in 128ths of the picture's shorter side: pixels, for the course's
-crops. What comes into the picture from beyond its border is black, as in training.
+crops. What comes into the picture from beyond its border is black.
 """
 
 from __future__ import annotations

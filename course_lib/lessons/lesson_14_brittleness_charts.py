@@ -18,9 +18,9 @@ from course_lib.pose import Batch
 from course_lib.show import style
 
 WORDS = {name: name.replace("_", " ") for name in corruptions.names()}
-KEPT = LinearSegmentedColormap.from_list(
-    "kept", [style.VERMILION, "#F5C9A8", "#FFFFFF", style.SKY], N=256
-).with_extremes(bad="#EEEEEE")
+KEPT = LinearSegmentedColormap.from_list("kept", [style.VERMILION, "#F5C9A8", "#FFFFFF", style.SKY], N=7).with_extremes(
+    bad="#EEEEEE"
+)
 CURVES = {
     "rotation": "degrees the picture is turned",
     corruptions.DISC: "radius of the disc / person's longer side",
@@ -39,11 +39,11 @@ COLOURS = dict(
 def draw_strip(person: Batch, severity: int) -> Figure:
     """One person, clean and under all corruptions of a severity, with the true joints where they are now."""
     listed = ["clean", *corruptions.names()]
-    figure, axes = plt.subplots(2, 8, figsize=(style.PAGE, 2.75))
+    figure, axes = plt.subplots(2, 8, figsize=(7.2, 2.3))
     for ax, name in zip(axes.flat, listed, strict=True):
         worse = person if name == "clean" else corruptions.apply(person, name, severity)
         show.draw_image(ax, worse.images[0], WORDS.get(name, name))
-        ax.title.set_fontsize(8.5)
+        ax.title.set_fontsize(7.5)
         moves = name in corruptions.names("scene") or name == "elastic"
         if moves or name == "clean":
             show.draw_pose(ax, worse.joints[0], worse.skeleton, visible=worse.visible[0], width=1.6)
@@ -52,7 +52,7 @@ def draw_strip(person: Batch, severity: int) -> Figure:
 
 def _heat(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], size: float = 8.5) -> None:
     """score / clean in per cent, red where little is left, white at all of it, blue above."""
-    ax.imshow(np.ma.masked_invalid(values), cmap=KEPT, vmin=0, vmax=1.5, aspect="auto")
+    ax.imshow(np.ma.masked_invalid(values), cmap=KEPT, vmin=-0.125, vmax=1.625, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             ink = style.PAPER if value < 0.25 else style.INK
@@ -87,7 +87,7 @@ def draw_factors(scores: Scores, severity: int = study.ONE_SEVERITY) -> Figure:
     values = np.array(
         [[scores.kept(s, c).ratio if scores.has(s, c) else np.nan for s in systems] for c in conditions.values()]
     )
-    figure, ax = plt.subplots(figsize=(style.PAGE, 6.3))
+    figure, ax = plt.subplots(figsize=(8.4, 5.8))
     _heat(ax, values, list(conditions), [SHORT_TITLES[name].replace(" ", "\n") for name in systems], 8)
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", labelsize=8)
