@@ -25,7 +25,7 @@ WHOLE, TOLD, DETECTED = "the whole picture", "boxes that are told", "boxes of th
 ASTRONAUT_BOX = (30.0, 0.0, 430.0, 512.0)  # drawn by hand, as in lesson 00
 PEOPLE = (3, 8)  # of a drawn crowd
 LONGEST = 640  # pixels of an uploaded picture's longer side: networks here see 256 at most
-SURE = 0.3  # of a detector's score
+SURE = 0.5  # of a detector's score: with it there are about as many boxes as people
 MOST_BYTES = 30_000_000  # of an upload
 # what the sliders of "break it" do: label -> name in `datasets.corruptions`
 DAMAGES = {"blur": "defocus_blur", "noise": "gaussian_noise", "rotation": "rotation", "occluder": "occluder"}
