@@ -170,7 +170,7 @@ def draw_own(parts: Parts, detector: float, boxes: float, batched: bool, other: 
 
 def draw_pictures(scenes: Sequence[Scene]) -> Figure:
     """Pictures with everybody's box and joints in their own colour, and the ratio of every box."""
-    figure, axes = plt.subplots(1, len(scenes), figsize=(7.4, 2.3))
+    figure, axes = plt.subplots(1, len(scenes), figsize=(6.8, 2.1))
     for ax, scene in zip(axes, scenes, strict=True):
         show.draw_image(ax, scene.image)
         ratios = metrics.crowd_ratios(scene.people)

@@ -106,7 +106,7 @@ def draw_gradients(stored: dict[str, Any]) -> Figure:
 
     Means over the seeds are geometric, since sizes of gradients differ by factors.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(style.PAGE, 5.6), sharey="row")
+    figure, axes = plt.subplots(2, 3, figsize=(style.PAGE, 5.0), sharey="row")
     layers = ["first layer", *(f"stage {t}" for t in range(1, study.STAGES + 1))]
     for column, name in zip(axes.T, ORDER, strict=True):
         for arm in TWO_BY_TWO:
