@@ -15,12 +15,17 @@ CELLS = [
 ]
 
 
-def changed(read, before: str, seconds: float = REDRAW_SECONDS) -> str:
-    """What `read` gives once it differs from before, or when the time is up."""
+def awaited(read, good, seconds: float = REDRAW_SECONDS) -> str:
+    """What `read` gives once it is good, or when the time is up."""
     deadline = time.monotonic() + seconds
-    while (after := read()) == before and time.monotonic() < deadline:
+    while not good(after := read()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return after
+
+
+def changed(read, before: str, seconds: float = REDRAW_SECONDS) -> str:
+    """What `read` gives once it differs from before, or when the time is up."""
+    return awaited(read, lambda after: after != before, seconds)
 
 
 def report(widget: Locator) -> str:
@@ -62,7 +67,8 @@ def test_the_lab_follows_sliders_dropdowns_mouse_and_keys(page, jupyter, write_n
     dragged = changed(lambda: report(live), start)
     assert dragged != start
     live.locator('circle[data-joint="left ankle"]').focus()
-    chosen = changed(lambda: report(live), dragged)
+    # every step of the mouse is answered first
+    chosen = awaited(lambda: report(live), lambda said: "left ankle" in said)
     assert "left ankle" in chosen
     page.keyboard.press("Shift+ArrowRight")
     moved = changed(lambda: report(live), chosen)

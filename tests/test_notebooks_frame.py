@@ -116,7 +116,7 @@ def test_every_figure_is_described(path):
 def test_its_page_speaks_the_descriptions(path):
     page = pages.lesson_page(read(path), path.stem)
     pictures = re.findall(r"<img\b[^>]*>", page)
-    assert all(re.search(r'alt="[^"]{30,}"', picture) for picture in pictures)
+    assert all(re.search(r"""alt=("[^"]{30,}"|'[^']{30,}')""", picture) for picture in pictures)
     assert "find_spec" not in page, "the set-up cell is for kernels"
     assert not re.search(r'href="(?!\w+:)[^"]*\.ipynb#', page)
 
