@@ -15,7 +15,7 @@ from typing import Any
 
 from course_lib import paths
 from course_lib.course import leaderboard_page, notebooks, pages, sources
-from course_lib.course.runner import MEMORY_BUDGET, SECONDS_BUDGET, Outcome, remarks
+from course_lib.course.runner import MEMORY_BUDGET, SECONDS_BUDGET, Outcome, compared, remarks
 
 RESULTS = "results.json"
 HEADING = "Human pose estimation: a run of the course"
@@ -86,7 +86,7 @@ def report_page(out: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]
 def passed(outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> str:
     """The run in a sentence."""
     count = sum(outcome.passed for outcome in outcomes)
-    return f"{count} of {len(outcomes)} lessons passed in {about['seconds']:.0f} s."
+    return f"{count} of {len(outcomes)} lessons passed in {about['seconds']:.0f} s. {compared(outcomes)}".rstrip()
 
 
 def compared_in_words(compared: int, ignored: int) -> str:

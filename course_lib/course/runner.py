@@ -38,7 +38,7 @@ class Outcome:
     peak_memory: int  # bytes, of the kernel and all its children together
     message: str = ""  # of a lesson that did not pass: what and where
     exercises: dict[str, str] = field(default_factory=dict)  # name -> verdict
-    different: list[int] = field(default_factory=list)  # code cells that printed something else than is committed
+    different: list[int] | None = None  # code cells that printed something else than is committed; None: not compared
 
     @property
     def passed(self) -> bool:
@@ -138,7 +138,7 @@ class Course:
             result = json.loads(files["result"].read_text(encoding="utf-8"))
         else:
             message = f"the process that ran this lesson stopped: {error}"
-            result = {"status": "worker died", "message": message, "memory": 0, "different": []}
+            result = {"status": "worker died", "message": message, "memory": 0, "different": None}
         # samples see the kernel with its children, but may miss what it held just before its end
         peak = max(peak, result["memory"])
         about = result["message"], verdicts(files["checks"]), result["different"]
@@ -182,8 +182,15 @@ def line_of(outcome: Outcome) -> str:
 
 def remarks(outcome: Outcome) -> list[str]:
     """What there is to say of a lesson besides its numbers."""
-    cells = ", ".join(f"In [{number}]" for number in outcome.different)
+    cells = ", ".join(f"In [{number}]" for number in outcome.different or ())
     return [*([outcome.message] if outcome.message else []), *([f"not as committed: {cells}"] if cells else [])]
+
+
+def compared(outcomes: Sequence[Outcome]) -> str:
+    """How many lessons printed what is committed, in a sentence; "" where none was compared."""
+    found = [outcome.different for outcome in outcomes if outcome.different is not None]
+    same = sum(not different for different in found)
+    return f"{same} of {len(found)} finished lessons printed what is committed." if found else ""
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
@@ -192,8 +199,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     peak = max((outcome.peak_memory for outcome in outcomes), default=0)
     lines = ["", *(line_of(outcome) for outcome in outcomes), ""]
     lines += [f"{outcome.name}: {text}" for outcome in outcomes for text in remarks(outcome)]
-    same = sum(outcome.passed and not outcome.different for outcome in outcomes)
-    lines.append(f"{same} of {len(outcomes)} lessons printed what is committed.")
+    lines += [sentence] if (sentence := compared(outcomes)) else []
     lines.append(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} lessons passed in {math.ceil(seconds)} s; "
         f"the largest kernel took {peak / 1e9:.2f} GB."

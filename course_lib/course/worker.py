@@ -27,7 +27,7 @@ def main(job_file: str) -> None:
     """Runs the job and never raises for what the notebook did."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     status, message = _run(job)
-    copy, different = Path(job["copy"]), []
+    copy, different = Path(job["copy"]), None
     if copy.exists():
         notebook = nbformat.read(copy, as_version=4)
         page = pages.lesson_page(notebook, copy.stem)
