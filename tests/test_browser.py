@@ -7,7 +7,11 @@ from browser_helpers import ERRORS, REDRAW_SECONDS, press, run_all
 
 from course_lib import paths
 
-LESSONS = [name for name in ("00_start_here", "13_metrics") if (paths.NOTEBOOKS / f"{name}.ipynb").exists()]
+LESSONS = [
+    name
+    for name in ("00_start_here", "13_metrics", "14_open_questions")
+    if (paths.NOTEBOOKS / f"{name}.ipynb").exists()
+]
 
 # One slider is connected to the picture, the other to nothing: the test's own control
 TINY = [

@@ -118,7 +118,10 @@ def test_scores_below_zero_are_drawn(crowd):
     panel = figures.Panel("", answer, insides.SHOWN, 0, 0, 0)
     for poses in (answer.poses, answer.poses[:2], []):
         answer.poses = poses
-        plt.close(figures.draw(crowd, [panel], pictures.TOLD))
+        figure = figures.draw(crowd, [panel], pictures.TOLD)
+        sizes = [bar.get_width() for ax in figure.axes for bars in ax.containers for bar in bars]
+        assert sizes and all(math.isfinite(size) for size in sizes)
+        plt.close(figure)
 
 
 def test_doubtful_boxes_are_left_out_but_for_the_surest(one):

@@ -145,6 +145,7 @@ def test_everything_can_be_drawn(stored):
     drawn += [figures.draw_reliability(stored, "00 One"), figures.draw_risk(stored, ["00 One", "00 Many"])]
     for figure in drawn:
         figure.canvas.draw()
+        assert figure.axes and all(ax.has_data() for ax in figure.axes)
         plt.close(figure)
 
 
